@@ -1,0 +1,188 @@
+"""The pipeline's commands of `greedylr`, which the command line of the library takes in where it stands in a checkout.
+
+Heavy imports happen inside the commands: `greedylr --help` must be quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from greedylr.command_line import console
+
+if TYPE_CHECKING:
+    from flows.refresh import GroupOutcome
+    from flows.road import Road
+    from pipeline.settings import Settings
+
+# Neither MLflow nor Prefect shall call home from a user's training history.
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+CONFIG = Annotated[Path, typer.Option("--config", help="The settings file.")]
+WAREHOUSE = Annotated[Path | None, typer.Option("--warehouse", help="The warehouse; by default that of the settings.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+DEFAULT_CONFIG = Path("greedylr.toml")
+DEMO_FOLDER = Path("data/demo")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the pipeline's commands to an application."""
+    app.command(epilog="Example: greedylr demo --quick")(demo)
+    app.command(epilog="Example: greedylr init")(init)
+    app.command(epilog="Example: greedylr ingest sqlite:////srv/mlflow.db mlruns.db")(ingest)
+    app.command(epilog="Example: greedylr runs --json")(runs)
+    app.command(epilog="Example: greedylr run --dry-run")(run)
+    app.command(epilog='Example: greedylr promote mnist-mlp-sgd 3 --reason "held on our nightly training"')(promote)
+    app.command(epilog='Example: greedylr rollback mnist-mlp-sgd --reason "loss spikes on the large data set"')(
+        rollback
+    )
+
+
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer runs and seeds: under 2.5 minutes.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the demo's store, warehouse and registry go.")] = DEMO_FOLDER,
+) -> None:
+    """Train a history for real, log it to an MLflow store, and walk the whole road on it."""
+    from flows.demo import run_demo
+    from flows.progress import progress_bars
+
+    with progress_bars(Console(stderr=True)) as report:
+        outcomes, road = run_demo(folder, quick=quick, report=report)
+    _print_outcomes(road, outcomes)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_CONFIG,
+) -> None:
+    """Write a commented settings file with all keys and their defaults."""
+    from pipeline.settings import write_template
+
+    write_template(path)
+    console().print(f"wrote {path}; name your stores under [bold]sources[/bold], then: greedylr run --dry-run")
+
+
+def ingest(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="MLflow stores: sqlite:////absolute/path, or a path. By default those of the settings."),
+    ] = None,
+    config: CONFIG = DEFAULT_CONFIG,
+    warehouse: WAREHOUSE = None,
+) -> None:
+    """Copy what is new in MLflow stores into the warehouse; the stores are only ever read."""
+    from flows.progress import progress_bars
+    from flows.road import Road
+    from flows.road import ingest as ingest_sources
+    from flows.tables import ingest_table
+
+    settings = _settings(config, warehouse)
+    if not sources and not settings.sources:
+        raise ValueError(f"no source given: name one, or list some under `sources` in {config}")
+    with progress_bars(Console(stderr=True)) as report:
+        outcome = ingest_sources(Road(settings=settings, report=report), sources or ())
+    console().print(ingest_table(outcome))
+
+
+def runs(config: CONFIG = DEFAULT_CONFIG, warehouse: WAREHOUSE = None, as_json: AS_JSON = False) -> None:
+    """Show what the warehouse holds: which runs are usable, which are not and why, and the groups they form."""
+    from flows.tables import runs_overview, runs_tables
+
+    road = _described(config, warehouse)
+    overview = runs_overview(road.warehouse, road.settings.groups.min_runs)
+    if as_json:
+        typer.echo(json.dumps(overview, indent=2))
+        return
+    for table in runs_tables(overview):
+        console().print(table)
+
+
+def run(
+    config: CONFIG = DEFAULT_CONFIG,
+    warehouse: WAREHOUSE = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show groups, workloads and costs; retrain nothing.")
+    ] = False,
+) -> None:
+    """Walk the road on your own stores: ingest, learn, prove by retraining, register."""
+    from flows.progress import progress_bars
+    from flows.refresh import planned, refresh
+    from flows.road import Road
+    from flows.tables import plan_table
+
+    settings = _settings(config, warehouse, required=True)
+    if not settings.sources:
+        raise ValueError(f"{config} names no sources; list your MLflow stores under `sources`")
+    with progress_bars(Console(stderr=True)) as report:
+        road = Road(settings=settings, report=report)
+        if dry_run:
+            plan = planned(road)
+        else:
+            outcomes = refresh(road)
+    if dry_run:
+        console().print(plan_table(plan))
+        return
+    _print_outcomes(road, outcomes)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def promote(
+    group: Annotated[str, typer.Argument(help="The group, as `greedylr runs` lists it.")],
+    version: Annotated[int, typer.Argument(help="The version of its preset.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded with your name.")],
+    config: CONFIG = DEFAULT_CONFIG,
+) -> None:
+    """Make a version of a group's preset its champion; the reigning one becomes `previous`."""
+    from flows.people import user_name
+    from pipeline.preset_registry import promote as promote_version
+
+    made = promote_version(_settings(config, None).registry_uri, group, version, reason=reason, who=user_name())
+    console().print(f"{made.name} version {made.version} is champion: {made.address}")
+
+
+def rollback(
+    group: Annotated[str, typer.Argument(help="The group, as `greedylr runs` lists it.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded with your name.")] = "rolled back",
+    config: CONFIG = DEFAULT_CONFIG,
+) -> None:
+    """Give the champion's place back to the version before it."""
+    from flows.people import user_name
+    from pipeline.preset_registry import rollback as roll_back
+
+    made = roll_back(_settings(config, None).registry_uri, group, reason=reason, who=user_name())
+    console().print(f"{made.name} version {made.version} is champion again: {made.address}")
+
+
+def _settings(config: Path, warehouse: Path | None, *, required: bool = False) -> Settings:
+    from pipeline.settings import Settings, load_settings
+
+    if config.exists() or required or config != DEFAULT_CONFIG:
+        settings = load_settings(config)
+    else:
+        settings = Settings().anchored(Path.cwd())
+    return settings if warehouse is None else settings.model_copy(update={"warehouse": warehouse.absolute()})
+
+
+def _described(config: Path, warehouse: Path | None) -> Road:
+    from flows.road import Road, describe
+
+    road = Road(settings=_settings(config, warehouse))
+    describe(road)
+    return road
+
+
+def _print_outcomes(road: Road, outcomes: Sequence[GroupOutcome]) -> None:
+    from flows.tables import outcome_tables
+
+    for table in outcome_tables(road.warehouse, outcomes):
+        console().print(table)
+    console().print(f"presets are in the registry {road.settings.registry_uri}, pictures in {road.data / 'pictures'}")

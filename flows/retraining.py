@@ -1,0 +1,140 @@
+"""Retraining jobs of a group, each trained once: a job whose result lies in its folder is read, not run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.group_workload import REFERENCE, GroupWorkload
+from flows.road import Road
+from greedylr.strict_json import encode
+from models.proving import Trainings
+from models.results import Results
+from models.retraining.child import run_in_child
+from models.retraining.execution import run_folder
+from models.retraining.job import (
+    RESULT_FILE,
+    Configuration,
+    Job,
+    JobResult,
+    WorkloadReference,
+    read_result,
+    write_job,
+)
+from models.workloads.reference import REFERENCE_DATASETS
+from pipeline.datasets import prepare
+
+Floats = NDArray[np.float64]
+
+
+class Retrainer:
+    """Trains configurations of one group's workload: reference workloads here, a user's own in a child process.
+
+    Parameters
+    ----------
+    road
+        Whose data folder holds data sets and jobs.
+    group
+        Named in the progress and in the settings.
+    workload
+        What is trained.
+    """
+
+    def __init__(self, road: Road, group: str, workload: GroupWorkload) -> None:
+        self._road = road
+        self._group = group
+        self._workload = workload
+        self._data: Path | None = None
+        self._finished: list[tuple[Job, JobResult]] = []
+        if workload.users:
+            self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
+        else:
+            name = workload.address.removeprefix(REFERENCE)
+            self._reference = WorkloadReference(reference=name)
+            self._data = prepare(REFERENCE_DATASETS[name], road.data / "datasets")
+
+    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
+        """Train every configuration with every seed."""
+        result = self.train(purpose, configurations, seeds)
+        naive = {row.seed: row.initial_reporting_loss for row in result.rows}
+        return Trainings(
+            results=results_of(result),
+            naive_loss=float(np.mean(list(naive.values()))),
+            device_seconds=result.device_seconds,
+        )
+
+    def train(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> JobResult:
+        """Return the result of a job, from its folder where it was trained before."""
+        job = Job(
+            workload=self._reference,
+            total_steps=self._road.settings.group(self._group).steps,
+            configurations=tuple(configurations),
+            seeds=tuple(seeds),
+            device=self._road.device,
+        )
+        folder = self._road.data / "jobs" / self._group / self._name(job)
+        if not (folder / RESULT_FILE).is_file():
+            write_job(folder, job, self._data)
+            self._run(folder, f"{self._group}: {purpose}")
+        result = read_result(folder)
+        self._finished.append((job, result))
+        return result
+
+    def usual_rate(self) -> float:
+        """Return a rate near which the workload trains, as it says of itself."""
+        if self._workload.descriptors is not None:
+            return self._workload.descriptors.usual_learning_rate
+        return self.train("first look at the workload", (), (0,)).descriptors.usual_learning_rate
+
+    def curves(self, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
+        """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained under a name and rate.
+
+        Raises
+        ------
+        ValueError
+            If it was not trained.
+        """
+        found = [
+            (result.curves.steps, result.curves.losses[place], result.curves.rates[place])
+            for job, result in self._finished
+            for place, configuration in enumerate(job.configurations)
+            if configuration.name == name and np.isclose(configuration.learning_rate, learning_rate, rtol=1e-9)
+        ]
+        if not found:
+            raise ValueError(f"{name!r} at the rate {learning_rate:g} must have been trained to be drawn")
+        steps, losses, rates = zip(*found, strict=True)
+        return steps[0], np.concatenate(losses), np.concatenate(rates)
+
+    def _name(self, job: Job) -> str:
+        # A user's code is part of what was trained; the data set's name holds the hash of its content.
+        content = [encode(job), self._workload.code, self._data.name if self._data else ""]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+    def _run(self, folder: Path, what: str) -> None:
+        def progress(_: str, done: int, total: int) -> None:
+            self._road.report(what, done, total)
+
+        if self._workload.users:
+            minutes = self._road.settings.group(self._group).timeout_minutes
+            run_in_child(folder, timeout_s=60 * minutes, progress=progress)
+        else:
+            run_folder(folder, progress=progress)
+
+
+def results_of(result: JobResult) -> Results:
+    """Return a job's rows as columns."""
+    nan = float("nan")
+    rows = result.rows
+    return Results(
+        schedule=np.array([row.name for row in rows]),
+        starting_rate=np.array([row.learning_rate for row in rows]),
+        seed=np.array([row.seed for row in rows]),
+        selection_loss=np.array([nan if row.selection_loss is None else row.selection_loss for row in rows]),
+        reporting_loss=np.array([nan if row.reporting_loss is None else row.reporting_loss for row in rows]),
+        diverged=np.array([row.diverged_step is not None for row in rows]),
+    )

@@ -1,0 +1,200 @@
+"""The road as plain functions: what is read, described, grouped and learned before anything is retrained.
+
+Each stage reads the warehouse and writes its rows together with its key; a stage whose key stands there already is
+skipped. A stage's version is raised when its results would change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features.grouping import groups
+from features.run_descriptors import run_descriptors
+from features.series_roles import series_roles
+from features.trajectories import trajectories, with_progress
+from flows.progress import Report, silent
+from flows.stage_keys import stage_key
+from greedylr.lookup import bundled_presets, load_preset
+from greedylr.preset import Candidate
+from greedylr.strict_json import encode
+from models.candidates import candidates
+from models.group_history import GroupHistory
+from models.log_statistics import GroupStatistics, group_statistics
+from pipeline.ingestion import IngestReport
+from pipeline.ingestion import ingest as ingest_stores
+from pipeline.settings import Settings
+from pipeline.warehouse import EVERY_GROUP, Warehouse
+
+ROLES_VERSION = 1
+DESCRIBE_VERSION = 1
+LEARN_VERSION = 1
+
+# Bundled presets in the order in which they enter a race.
+PORTFOLIO = ("robust", "anneal", "core")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Road:
+    """Where a refresh works.
+
+    Parameters
+    ----------
+    settings
+        Of the user.
+    root
+        The folder of the settings file: what a user's `module:factory` is imported from.
+    report
+        Where progress goes.
+    device
+        A torch device, for the retraining.
+    """
+
+    settings: Settings
+    root: Path = Path()
+    report: Report = silent
+    device: str = "cpu"
+    warehouse: Warehouse = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warehouse", Warehouse(self.settings.warehouse))
+
+    @property
+    def data(self) -> Path:
+        """The folder of the warehouse, which holds data sets, jobs and pictures too."""
+        return self.settings.warehouse.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What the logs of a group gave.
+
+    Parameters
+    ----------
+    runs
+        Number of usable runs.
+    fingerprint
+        Hash of the runs as the warehouse holds them.
+    statistics
+        Of the logs.
+    key
+        Of the stage.
+    """
+
+    group: str
+    runs: int
+    fingerprint: str
+    statistics: GroupStatistics
+    key: str
+
+
+def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
+    """Copy what is new in the sources, by default those of the settings, into the warehouse."""
+    return ingest_stores(
+        road.warehouse,
+        sources or road.settings.sources,
+        registry_uri=road.settings.registry_uri,
+        allow_registry_as_source=road.settings.allow_registry_as_source,
+        progress=road.report,
+    )
+
+
+def describe(road: Road) -> list[str]:
+    """Give every run roles, trajectory and descriptors, put the usable ones into groups; return the groups' names."""
+    runs = road.warehouse.frame("select * from runs where not is_ours order by run_id")
+    seen = fingerprint(runs)
+    _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
+    by = list(road.settings.groups.by)
+    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=ROLES_VERSION, by=list(by))
+    if road.warehouse.stage_key(EVERY_GROUP, "describe") != key:
+        _describe_runs(road, runs, key)
+    return road.warehouse.frame("select distinct group_name from run_groups order by 1")["group_name"].to_list()
+
+
+def fingerprint(runs: pl.DataFrame) -> str:
+    """Return a hash of what the warehouse holds of some runs: ids, names, points and states."""
+    columns = ["run_id", "experiment_name", "status", "lifecycle_stage", "point_count", "ingested_at"]
+    return hashlib.sha256(runs.select(columns).sort("run_id").write_csv().encode()).hexdigest()[:32]
+
+
+def learn(road: Road, group: str) -> Learned:
+    """Return the statistics of a group's logs, computed anew if its runs have changed."""
+    runs = road.warehouse.frame(
+        "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
+    )
+    seen = fingerprint(runs)
+    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION)
+    statistics = group_statistics(group_history(road.warehouse, group))
+    if road.warehouse.stage_key(group, "learn") != key:
+        rows = pl.DataFrame({"statistics": [json.dumps(encode(statistics))]})
+        road.warehouse.finish_stage(group, "learn", key, {"group_statistics": rows})
+    return Learned(group=group, runs=len(runs), fingerprint=seen, statistics=statistics, key=key)
+
+
+def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
+    """Return the candidates for a group: from its statistics and the bundled portfolio."""
+    portfolio = [
+        Candidate(name=name, schedule=load_preset(name).schedule, learning_rate=fallback_rate, origin="portfolio")
+        for name in PORTFOLIO
+        if name in bundled_presets()
+    ]
+    return candidates(learned.statistics, portfolio, fallback_rate)
+
+
+def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
+    """Return a group's usable runs and their points as arrays."""
+    runs = warehouse.frame(
+        "select run_id, starting_rate, schedule, final_loss, diverged, planned_steps "
+        "from usable_runs join run_groups using (run_id) where group_name = ? order by run_id",
+        [group],
+    )
+    # Where the plan is unknown the share of what was seen stands in: good enough for noise, never used as progress.
+    points = warehouse.frame(
+        "select run_id, coalesce(least(progress, 1), position / greatest(1, max(position) over (partition by run_id))) "
+        "as position, training_loss, learning_rate "
+        "from trajectories join run_groups using (run_id) where group_name = ? and training_loss is not null",
+        [group],
+    )
+    index = {run_id: number for number, run_id in enumerate(runs["run_id"].to_list())}
+    return GroupHistory(
+        run_id=runs["run_id"].to_numpy(),
+        starting_rate=_numbers(runs["starting_rate"]),
+        schedule=runs["schedule"].fill_null("").to_numpy(),
+        final_loss=_numbers(runs["final_loss"]),
+        diverged=runs["diverged"].to_numpy(),
+        planned_steps=_numbers(runs["planned_steps"]),
+        run_index=points["run_id"].replace_strict(index, return_dtype=pl.Int64).to_numpy(),
+        position=points["position"].to_numpy(),
+        training_loss=_numbers(points["training_loss"]),
+        learning_rate=_numbers(points["learning_rate"]),
+    )
+
+
+def _numbers(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _assign_roles(road: Road, key: str) -> None:
+    if road.warehouse.stage_key(EVERY_GROUP, "roles") != key:
+        roles = series_roles(road.warehouse.frame("from series"))
+        road.warehouse.finish_stage(EVERY_GROUP, "roles", key, {"series_roles": roles})
+
+
+def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
+    params = road.warehouse.frame("from params")
+    tags = road.warehouse.frame("from tags")
+    curves = trajectories(road.warehouse.frame("from role_points"), road.warehouse.frame("from series_roles"))
+    described = run_descriptors(runs, params, curves)
+    tables = {
+        "trajectories": with_progress(curves, described),
+        "usable_runs": described,
+        "run_groups": groups(runs, params, described, road.settings.groups.by, tags=tags),
+    }
+    road.warehouse.finish_stage(EVERY_GROUP, "describe", key, tables)

@@ -1,0 +1,140 @@
+"""A preset in words: what `greedylr presets show` and the table of the demo print."""
+
+from __future__ import annotations
+
+from greedylr.preset import Preset
+from greedylr.rule import GreedyLRParameters
+from greedylr.schedules import Envelope, RelativeRule
+from greedylr.verdict import Verdict
+
+SHAPES = {
+    "constant": "constant",
+    "final_anneal": "linear to zero over the last {share}, the rule stops there",
+    "wsd": "linear to zero over the last {share}",
+    "linear": "linear to zero",
+    "cosine": "cosine to zero",
+    "step": "tenfold down at 1/2 and 3/4",
+    "one_cycle": "one cycle",
+    "inverse_sqrt": "inverse square root",
+}
+STAGES = {
+    "hold": "nothing counts in them",
+    "continue": "the move is repeated in them",
+    "silence": "the opposite move is silenced in them",
+}
+
+
+def facts(preset: Preset) -> dict[str, str]:
+    """Return what there is to know of a preset, by what it is called, in the order to be read."""
+    rule = preset.schedule.rule
+    assert rule is not None  # Preset checks it
+    relative = isinstance(rule, RelativeRule)
+    return {
+        "starting rate": "not recommended, take your own"
+        if preset.learning_rate is None
+        else f"{preset.learning_rate:g}",
+        "factor": factor(rule),
+        "patience": _relative_length(rule.patience) if relative else f"{rule.patience} decisions",
+        "window": window(rule),
+        "bounds": bounds(rule),
+        "extras": extras(preset),
+        "envelope": _envelope(preset.schedule.envelope),
+        "decisions": _cadence(rule),
+        "threshold": f"{rule.threshold:g} {'absolute' if rule.threshold_mode == 'abs' else 'of the best loss'}",
+        "stages": _stages(rule),
+        "signal": preset.signal.replace("_", " "),
+        **_verdict_facts(preset.verdict),
+        "origin": _origin(preset),
+        "content": preset.content_hash,
+    }
+
+
+def factor(rule: RelativeRule | GreedyLRParameters) -> str:
+    """Return what a lowering multiplies the rate by and a raise divides it by."""
+    rise = rule.factor if rule.increase_factor is None else rule.increase_factor
+    if rise == 1:
+        return f"fall {rule.factor:g}, never raised"
+    return f"fall {rule.factor:g}, rise {rise:g}"
+
+
+def window(rule: RelativeRule | GreedyLRParameters) -> str:
+    """Return over what the loss is averaged."""
+    if isinstance(rule, RelativeRule):
+        return _percent(rule.window) if rule.window else "none"
+    return f"{rule.window_size} evaluations" if rule.smooth else "none"
+
+
+def bounds(rule: RelativeRule | GreedyLRParameters) -> str:
+    """Return between what the rate moves."""
+    absolute = isinstance(rule, GreedyLRParameters) and rule.bounds == "absolute"
+    return f"{rule.min_lr:g} to {rule.max_lr:g}" + ("" if absolute else " x start")
+
+
+def extras(preset: Preset) -> str:
+    """Return what goes beyond the core of GreedyLR, which is always named apart from it."""
+    envelope, rule = preset.schedule.envelope, preset.schedule.rule
+    names = [f"ramp {_percent(envelope.ramp)}"] if envelope.ramp else []
+    if envelope.shape in ("final_anneal", "wsd"):
+        names.append(f"{'anneal' if envelope.shape == 'final_anneal' else 'WSD'} {_percent(envelope.decay_share)}")
+    elif envelope.shape != "constant":
+        names.append(envelope.shape.replace("_", " "))
+    if isinstance(rule, RelativeRule) and rule.increase_until < 1:
+        names.append(f"rises in the first {_percent(rule.increase_until)}")
+    if rule is not None and rule.guard is not None:
+        names.append(f"guard {_percent(rule.guard)}")
+    return ", ".join(names) or "none"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _relative_length(share: float) -> str:
+    return f"{_percent(share)} of the run" if share else "none"
+
+
+def _envelope(envelope: Envelope) -> str:
+    shape = SHAPES[envelope.shape].format(share=_percent(envelope.decay_share))
+    return f"{_percent(envelope.ramp)} linear ramp, then {shape}" if envelope.ramp else shape
+
+
+def _cadence(rule: RelativeRule | GreedyLRParameters) -> str:
+    if isinstance(rule, RelativeRule) and rule.interval:
+        return f"every {_percent(rule.interval)} of the run"
+    return "at each evaluation"
+
+
+def _stages(rule: RelativeRule | GreedyLRParameters) -> str:
+    if not rule.cooldown and not rule.warmup:
+        return "none"
+    lengths = [
+        _relative_length(length) if isinstance(rule, RelativeRule) else f"{length} decisions"
+        for length in (rule.cooldown, rule.warmup)
+    ]
+    return f"cooldown {lengths[0]}, warmup {lengths[1]}; {STAGES[rule.stages]}"
+
+
+def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:
+    if verdict is None:
+        return {"verdict": "none, never put to the proof"}
+    interval = verdict.interval
+    cells = ", ".join(f"{count} {name}" for name, count in verdict.cells.items())
+    return {
+        "verdict": f"{verdict.verdict} against {verdict.primary_control}",
+        "regret difference": f"{verdict.difference:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}], "
+        f"{_percent(interval.level)} interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
+        "proved on": f"{verdict.workload} ({'the own workload' if verdict.own_workload else 'a reference'})",
+        "all cells": cells or "not recorded",
+        "attempt": str(verdict.attempt),
+        "cost": f"{verdict.device_seconds:.0f} s of the device",
+    }
+
+
+def _origin(preset: Preset) -> str:
+    provenance = preset.provenance
+    parts = [provenance.origin]
+    if provenance.group:
+        parts.append(f"{provenance.runs} runs of {provenance.group}")
+    if provenance.created_at:
+        parts.append(provenance.created_at)
+    return ", ".join([*parts, f"greedylr {provenance.greedylr_version}"])

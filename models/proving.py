@@ -1,0 +1,348 @@
+"""The proof of a preset on one workload: rates tuned, candidates raced, the winner compared on fresh seeds.
+
+What is trained how often, and what may be looked at when: docs/method.md, section 6. The training itself is handed in,
+so that the procedure is the same for batched replicas, a user's own workload and an arithmetic table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from greedylr.preset import Candidate, content_hash
+from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
+from greedylr.verdict import Verdict
+from models.candidates import COUNT
+from models.cells import Cell, needs_more_seeds
+from models.comparison import MULTIPLES, compare, preset_verdict
+from models.looks import LOOKS
+from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
+from models.racing import Train as TrainCandidates
+from models.regret import RegretScale
+from models.results import Results, concatenate
+from models.retraining.job import Configuration
+from models.seeds import derive_seeds
+from models.tuning import needs_extension, rate_grid, tune
+
+PRESET = "preset"
+CHAMPION = "champion"
+
+SEARCH_SEEDS = 7
+TUNING_SEEDS = 3
+REFERENCE_SEEDS = 3
+BROAD_POINTS = 9
+BROAD_SEEDS = 2
+TUNING_POINTS = 5
+MOST_EXTENSIONS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """Results of some trainings, the mean reporting loss before training, and what they cost."""
+
+    results: Results
+    naive_loss: float
+    device_seconds: float
+
+
+class Train(Protocol):
+    """Trains every configuration with every seed."""
+
+    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
+        """Return one row for each configuration and seed; `purpose` is for the reader of a progress bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A control with a rate of its own that is not tuned: the incumbent, or the reigning champion."""
+
+    schedule: Schedule
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a proof may use.
+
+    Parameters
+    ----------
+    group
+        Its name; search and reference seeds are derived from it.
+    workload, own_workload
+        What is retrained, and whether it is the group's own or a stand-in. On a stand-in the group's rates mean
+        nothing: candidates start from the stand-in's tuned rate, and incumbent and champion are left out.
+    attempt
+        How often a preset of the group has been put to the proof, this time included.
+    usual_rate
+        > 0, a rate near which the workload trains.
+    rivals
+        By name: `models.comparison.INCUMBENT`, `CHAMPION`.
+    max_seeds
+        The last look, one of 5, 10, 20.
+    max_trainings
+        A further look is not begun if it would exceed this.
+    """
+
+    group: str
+    workload: str
+    own_workload: bool
+    attempt: int
+    usual_rate: float
+    rivals: Mapping[str, Rival]
+    max_seeds: int = LOOKS[-1]
+    max_trainings: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A proved candidate.
+
+    Parameters
+    ----------
+    winner
+        With the starting rate that was tuned for it.
+    base_rate, control_rates
+        Cosine's tuned rate, and that of each control.
+    cells, verdict
+        Of the comparison on test seeds.
+    race
+        With its account.
+    results
+        All trainings by purpose: "broad tuning", "tuning", "reference", "race", "test".
+    device_seconds, trainings
+        What all of it cost.
+    """
+
+    winner: Candidate
+    base_rate: float
+    control_rates: Mapping[str, float]
+    scale: RegretScale
+    cells: tuple[Cell, ...]
+    verdict: Verdict
+    race: Race[Candidate]
+    results: Mapping[str, Results]
+    device_seconds: float
+    trainings: int
+
+
+class _Account:
+    """Hands trainings on and keeps what they cost and showed."""
+
+    def __init__(self, train: Train) -> None:
+        self._train = train
+        self.parts: dict[str, list[Results]] = {}
+        self.device_seconds = 0.0
+
+    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
+        made = self._train(purpose, configurations, seeds)
+        self.parts.setdefault(purpose, []).append(made.results)
+        self.device_seconds += made.device_seconds
+        return made
+
+    @property
+    def trainings(self) -> int:
+        return sum(len(part) for parts in self.parts.values() for part in parts)
+
+
+def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
+    """Tune the controls, race the candidates, tune the winner as the controls were, and compare it on fresh seeds.
+
+    Raises
+    ------
+    ValueError
+        If no rate of a control survives, or training does not beat the untrained workload.
+    """
+    account = _Account(train)
+    search = derive_seeds("search", plan.group, count=SEARCH_SEEDS)
+    primary = {PRIMARY_CONTROL: CONTROLS[PRIMARY_CONTROL]}
+    broad, _ = _on_grid(
+        account, "broad tuning", primary, rate_grid(plan.usual_rate, BROAD_POINTS), search[:BROAD_SEEDS]
+    )
+    grid = rate_grid(broad[PRIMARY_CONTROL], TUNING_POINTS)
+    control_rates, grid = _on_grid(account, "tuning", CONTROLS, grid, search[:TUNING_SEEDS])
+    centre = control_rates[PRIMARY_CONTROL]
+    scale = _scale(account, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS))
+    if not plan.own_workload:
+        candidates = [replace(candidate, learning_rate=centre) for candidate in candidates]
+    outcome = race(candidates, _racing(account), search, scale=scale)
+    winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS])
+    cells = _compared(account, winner, control_rates, centre, scale, plan)
+    verdict = preset_verdict(
+        cells,
+        workload=plan.workload,
+        own_workload=plan.own_workload,
+        attempt=plan.attempt,
+        device_seconds=account.device_seconds,
+    )
+    return Proof(
+        winner=winner,
+        base_rate=centre,
+        control_rates=control_rates,
+        scale=scale,
+        cells=tuple(cells),
+        verdict=verdict,
+        race=outcome,
+        results={purpose: concatenate(parts) for purpose, parts in account.parts.items()},
+        device_seconds=account.device_seconds,
+        trainings=account.trainings,
+    )
+
+
+def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
+    """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
+
+    Grids that have to be extended come on top: an extension takes three trainings for each control and rate.
+    """
+    search = range(SEARCH_SEEDS)
+    raced = sum(each.entrants * len(each.seeds) for each in plan_rounds(COUNT, search)) * len(RACE_MULTIPLES)
+    tuning = BROAD_POINTS * BROAD_SEEDS + (len(CONTROLS) + 1) * TUNING_POINTS * TUNING_SEEDS
+    compared = (len(CONTROLS) + 1) * (len(MULTIPLES) + 1) + rivals
+    before = tuning + len(CONTROLS) * REFERENCE_SEEDS + raced
+    return before + compared * LOOKS[0], before + compared * max_seeds
+
+
+def _on_grid(
+    train: _Account, purpose: str, schedules: Mapping[str, Schedule], grid: list[float], seeds: Sequence[int]
+) -> tuple[dict[str, float], list[float]]:
+    """Return the tuned rates and the grid, extended for all schedules alike while an optimum lies on its edge."""
+    results = train(purpose, _at_rates(schedules, grid), seeds).results
+    for _ in range(MOST_EXTENSIONS):
+        beyond = sorted({rate for rates in needs_extension(results).values() for rate in rates})
+        if not beyond:
+            break
+        results = concatenate([results, train(purpose, _at_rates(schedules, beyond), seeds).results])
+        grid = sorted([*grid, *beyond])
+    return tune(results), grid
+
+
+def _at_rates(schedules: Mapping[str, Schedule], rates: Sequence[float]) -> list[Configuration]:
+    return [
+        Configuration(name=name, schedule=schedule, learning_rate=rate)
+        for name, schedule in schedules.items()
+        for rate in rates
+    ]
+
+
+def _scale(train: _Account, control_rates: Mapping[str, float], seeds: Sequence[int]) -> RegretScale:
+    configurations = [
+        Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate) for name, rate in control_rates.items()
+    ]
+    made = train("reference", configurations, seeds)
+    losses = [
+        float(np.mean(loss))
+        for name, rate in control_rates.items()
+        if np.isfinite(loss := made.results.reporting_loss[made.results.rows(name, rate)]).all()
+    ]
+    if not losses:
+        raise ValueError(
+            "a reference needs a control that survives at its tuned rate with every reference seed, got none of "
+            f"{len(control_rates)}; the workload is unstable near its best rates"
+        )
+    return RegretScale(reference=min(losses), naive=made.naive_loss)
+
+
+def _racing(train: _Account) -> TrainCandidates[Candidate]:
+    def trained(
+        candidates: Sequence[Candidate], starting_rate_multiples: Sequence[float], seeds: Sequence[int]
+    ) -> Results:
+        configurations = [
+            Configuration(name=each.name, schedule=each.schedule, learning_rate=each.learning_rate * multiple)
+            for each in candidates
+            for multiple in starting_rate_multiples
+        ]
+        return train("race", configurations, seeds).results
+
+    return trained
+
+
+def _with_tuned_rate(train: _Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
+    """Give the winner as many trials for its rate as each control had, at the same rates."""
+    made = train("tuning", _at_rates({winner.name: winner.schedule}, grid), seeds)
+    return replace(winner, learning_rate=tune(made.results)[winner.name])
+
+
+def _compared(
+    train: _Account,
+    winner: Candidate,
+    control_rates: Mapping[str, float],
+    base_rate: float,
+    scale: RegretScale,
+    plan: Plan,
+) -> list[Cell]:
+    preset = Configuration(name=PRESET, schedule=winner.schedule, learning_rate=winner.learning_rate)
+    hashed = content_hash(winner.schedule, winner.learning_rate)
+    seeds = derive_seeds("test", hashed, str(plan.attempt), count=plan.max_seeds)
+    wanted = _all_configurations(preset, control_rates, base_rate, plan)
+    looks = [look for look in LOOKS if look <= plan.max_seeds]
+    parts: list[Results] = []
+    for start, look in zip([0, *looks], looks, strict=False):
+        if parts and train.trainings + len(wanted) * (look - start) > plan.max_trainings:
+            break
+        parts.append(train("test", wanted, seeds[start:look]).results)
+        cells = _cells(concatenate(parts), preset, control_rates, base_rate, scale, plan)
+        wanted = _still_open(wanted, cells)
+        if not wanted:
+            break
+    return cells
+
+
+def _all_configurations(
+    preset: Configuration, control_rates: Mapping[str, float], base_rate: float, plan: Plan
+) -> list[Configuration]:
+    rates = [base_rate * multiple for multiple in MULTIPLES]
+    schedules = {preset.name: preset.schedule, **{name: CONTROLS[name] for name in control_rates}}
+    everything = [
+        preset,
+        *(
+            Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate)
+            for name, rate in control_rates.items()
+        ),
+        *(
+            Configuration(name=name, schedule=rival.schedule, learning_rate=rival.learning_rate)
+            for name, rival in plan.rivals.items()
+        ),
+        *_at_rates(schedules, rates),
+    ]
+    # A tuned rate is often one of the multiples; trained once, it serves both cells.
+    return list({(each.name, f"{each.learning_rate:.9e}"): each for each in everything}.values())
+
+
+def _cells(
+    results: Results,
+    preset: Configuration,
+    control_rates: Mapping[str, float],
+    base_rate: float,
+    scale: RegretScale,
+    plan: Plan,
+) -> list[Cell]:
+    cells = compare(
+        results,
+        preset=preset.name,
+        preset_rate=preset.learning_rate,
+        control_rates=control_rates,
+        base_rate=base_rate,
+        scale=scale,
+    )
+    if plan.rivals:
+        cells += compare(
+            results,
+            preset=preset.name,
+            preset_rate=preset.learning_rate,
+            control_rates={name: rival.learning_rate for name, rival in plan.rivals.items()},
+            base_rate=base_rate,
+            scale=scale,
+            multiples=(),
+        )
+    return cells
+
+
+def _still_open(configurations: Sequence[Configuration], cells: Sequence[Cell]) -> list[Configuration]:
+    """Return the configurations of cells that another look may decide."""
+    needed: set[tuple[str, str]] = set()
+    for cell in cells:
+        if needs_more_seeds(cell) is not None:
+            needed |= {(PRESET, f"{cell.starting_rate:.9e}"), (cell.control, f"{cell.control_rate:.9e}")}
+    return [each for each in configurations if (each.name, f"{each.learning_rate:.9e}") in needed]

@@ -1,0 +1,211 @@
+"""Runs a retraining job: for each seed one workload, all its configurations in chunks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from greedylr.workload import Workload
+from models.retraining.batched_training import train_batched
+from models.retraining.job import (
+    Arrays,
+    Curves,
+    Job,
+    JobResult,
+    ReplicaResult,
+    WorkloadReference,
+    read_job,
+    write_result,
+)
+from models.retraining.single_training import train_singly
+from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, shortened
+from models.retraining.workload_check import checked_workload
+from models.workloads.reference import REFERENCE_WORKLOADS
+
+Progress = Callable[[str, int, int], None]
+Factory = Callable[[int, str], object]
+
+# Measured on two cores: replicas a second level off at about 128 a program, and fall once weights leave the cache.
+MOST_REPLICAS = 128
+MOST_WEIGHT_BYTES = 64 * 2**20
+# An accelerator wants more at once.
+ACCELERATOR_FACTOR = 16
+
+
+def run_job(job: Job, data: Arrays, *, factory: Factory | None = None, progress: Progress | None = None) -> JobResult:
+    """Train every configuration of a job with every seed.
+
+    Parameters
+    ----------
+    job
+        What to train.
+    data
+        Arrays of a reference workload; empty for a user's own.
+    factory
+        The user's factory, imported in the process that is made for it (`models.retraining.child`).
+    progress
+        Told of replicas that are finished, in equivalents while they are under way.
+
+    Raises
+    ------
+    ValueError
+        If the device does not exist, or a schedule does not fit the run's length.
+    WorkloadFailedError
+        If the workload does not keep its contract.
+    """
+    require_device(job.device)
+    factory = factory or _reference_factory(job.workload, data)
+    started = time.perf_counter()
+    trained = [_train_seed(job, factory, seed, _Steps(job, place, progress)) for place, seed in enumerate(job.seeds)]
+    descriptors, total_steps = trained[0].workload.descriptors, trained[0].total_steps
+    return JobResult(
+        descriptors=descriptors,
+        total_steps=total_steps,
+        rows=_rows(job, trained),
+        device_seconds=time.perf_counter() - started,
+        curves=_curves(job, trained, total_steps),
+    )
+
+
+def run_folder(folder: Path, *, factory: Factory | None = None, progress: Progress | None = None) -> JobResult:
+    """Run the job of a folder and write the result beside it."""
+    job, data = read_job(folder)
+    result = run_job(job, data, factory=factory, progress=progress)
+    write_result(folder, result)
+    return result
+
+
+def require_device(device: str) -> None:
+    """Raise ValueError unless torch can make a tensor on the device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be one that torch has here, got {device!r} ({reason}); use 'cpu'") from error
+
+
+class _Steps:
+    """Counts the steps of one seed's replicas and reports whole replicas of the job."""
+
+    def __init__(self, job: Job, place: int, progress: Progress | None) -> None:
+        self._progress = progress
+        self._replicas = len(job.configurations)
+        self._before = place * self._replicas
+        self._total = len(job.seeds) * self._replicas
+        self._steps = 0.0
+        self._reported = -1
+
+    def taken(self, replicas: int, share: float) -> None:
+        """Count one step, a `share` of the run, of some replicas."""
+        self._steps += replicas * share
+        # Sums of shares fall short of whole numbers by rounding.
+        done = self._before + math.floor(self._steps + 1e-6)
+        if self._progress is not None and done != self._reported:
+            self._reported = done
+            self._progress("retraining", done, self._total)
+
+    def finished(self) -> None:
+        """Count all replicas of the seed as finished, those that diverged early too."""
+        self._steps = float(self._replicas)
+        self.taken(0, 0.0)
+
+
+class _TrainedSeed:
+    def __init__(self, workload: Workload, total_steps: int, naive: float, record: TrainingRecord | None) -> None:
+        self.workload = workload
+        self.total_steps = total_steps
+        self.naive = naive
+        self.record = record
+
+
+def _train_seed(job: Job, factory: Factory, seed: int, steps: _Steps) -> _TrainedSeed:
+    with _seeded(seed):
+        workload = checked_workload(factory(seed, job.device), job.workload.label)
+        with torch.no_grad():
+            naive = float(workload.evaluate(workload.parameters(), "reporting"))
+    total_steps = job.total_steps or workload.descriptors.total_steps
+    schedules = job.resolved(total_steps)
+    rates = [configuration.learning_rate for configuration in job.configurations]
+    dtype = None if job.dtype is None else getattr(torch, job.dtype)
+    train = train_batched if workload.batched else train_singly
+    records = []
+    for chunk in _chunks(workload, len(schedules), job.device):
+        at_once = len(chunk) if workload.batched else 1
+        with _seeded(seed):
+            records.append(
+                train(
+                    workload,
+                    [schedules[index] for index in chunk],
+                    [rates[index] for index in chunk],
+                    dtype=dtype,
+                    on_step=partial(steps.taken, at_once, 1 / total_steps),
+                )
+            )
+    steps.finished()
+    return _TrainedSeed(workload, total_steps, naive, joined(records) if records else None)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let what a workload draws from torch's own generator (dropout) depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _reference_factory(workload: WorkloadReference, data: Arrays) -> Factory:
+    if workload.reference is None:
+        raise ValueError(
+            f"{workload.label!r} is a user's workload, and those run in a process of their own: "
+            "use models.retraining.child.run_in_child"
+        )
+    make = REFERENCE_WORKLOADS[workload.reference]
+    return lambda seed, device: make(seed, device, data)
+
+
+def _chunks(workload: Workload, n_replicas: int, device: str) -> list[list[int]]:
+    weight_bytes = sum(weight.numel() * weight.element_size() for weight in workload.parameters().values())
+    factor = 1 if torch.device(device).type == "cpu" else ACCELERATOR_FACTOR
+    most = max(1, min(MOST_REPLICAS, MOST_WEIGHT_BYTES // weight_bytes)) * factor
+    parts = np.array_split(np.arange(n_replicas), math.ceil(n_replicas / most)) if n_replicas else []
+    return [part.tolist() for part in parts]
+
+
+def _rows(job: Job, trained: list[_TrainedSeed]) -> tuple[ReplicaResult, ...]:
+    def row(index: int, place: int, record: TrainingRecord) -> ReplicaResult:
+        diverged = record.diverged_step[index] != NEVER
+        return ReplicaResult(
+            configuration=index,
+            name=job.configurations[index].name,
+            learning_rate=job.configurations[index].learning_rate,
+            seed=job.seeds[place],
+            selection_loss=None if diverged else float(record.selection_loss[index]),
+            reporting_loss=None if diverged else float(record.reporting_loss[index]),
+            initial_reporting_loss=trained[place].naive,
+            diverged_step=int(record.diverged_step[index]) if diverged else None,
+        )
+
+    return tuple(
+        row(index, place, seed.record)
+        for index in range(len(job.configurations))
+        for place, seed in enumerate(trained)
+        if seed.record is not None
+    )
+
+
+def _curves(job: Job, trained: list[_TrainedSeed], total_steps: int) -> Curves:
+    bounds = curve_bounds(total_steps, job.curve_points)
+    records = [seed.record for seed in trained if seed.record is not None]
+    shape = (len(job.configurations), len(records), len(bounds) - 1)
+    losses, rates = np.empty(shape), np.empty(shape)
+    for place, record in enumerate(records):
+        losses[:, place] = shortened(record.losses, bounds).T
+        rates[:, place] = shortened(record.rates, bounds).T
+    return Curves(steps=(bounds[:-1] + bounds[1:] - 1) / 2, losses=losses, rates=rates)

@@ -1,0 +1,85 @@
+"""One replica after the other, with `torch.optim.SGD` and the scalar controller.
+
+The slow reference of `batched_training`, and the way of workloads that cannot be batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from greedylr.scheduler import RateController
+from greedylr.schedules import ResolvedSchedule
+from greedylr.workload import Workload
+from models.retraining.batched_training import as_dtype
+from models.retraining.training_record import NEVER, TrainingRecord, joined
+
+
+def train_singly(
+    workload: Workload,
+    schedules: Sequence[ResolvedSchedule],
+    learning_rates: Sequence[float],
+    *,
+    dtype: torch.dtype | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> TrainingRecord:
+    """Train one replica a schedule and rate; everything is as in `batched_training.train_batched`."""
+    return joined(
+        [
+            _train_one(workload, schedule, rate, dtype, on_step)
+            for schedule, rate in zip(schedules, learning_rates, strict=True)
+        ]
+    )
+
+
+def _train_one(
+    workload: Workload,
+    schedule: ResolvedSchedule,
+    learning_rate: float,
+    dtype: torch.dtype | None,
+    on_step: Callable[[], None],
+) -> TrainingRecord:
+    initial: dict[str, Tensor] = as_dtype(workload.parameters(), dtype)
+    weights = {name: weight.detach().clone().requires_grad_() for name, weight in initial.items()}
+    optimizer = torch.optim.SGD(weights.values(), lr=learning_rate, momentum=workload.descriptors.momentum)
+    controller = RateController(schedule, [learning_rate])
+    losses, rates = np.full(schedule.total_steps, np.nan), np.full(schedule.total_steps, np.nan)
+    diverged_step = NEVER
+    for step in range(schedule.total_steps):
+        (optimizer.param_groups[0]["lr"],) = controller.learning_rates
+        rates[step] = optimizer.param_groups[0]["lr"]
+        losses[step] = _step(workload, weights, optimizer, as_dtype(workload.batch(step), dtype))
+        if not (np.isfinite(losses[step]) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
+            diverged_step = step
+            break
+        _project(workload, weights)
+        controller.observe(float(losses[step]))
+        on_step()
+    with torch.no_grad():
+        selection, reporting = (float(workload.evaluate(weights, split)) for split in ("selection", "reporting"))
+    return TrainingRecord.of(
+        losses=losses[:, None],
+        rates=rates[:, None],
+        diverged_step=np.array([diverged_step]),
+        selection=np.array([selection]),
+        reporting=np.array([reporting]),
+    )
+
+
+def _step(workload: Workload, weights: dict[str, Tensor], optimizer: torch.optim.Optimizer, batch: object) -> float:
+    optimizer.zero_grad(set_to_none=True)
+    loss = workload.training_loss(weights, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if torch.isfinite(loss):
+        optimizer.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _project(workload: Workload, weights: dict[str, Tensor]) -> None:
+    projected = workload.project({name: weight.detach() for name, weight in weights.items()})
+    for name, weight in weights.items():
+        weight.copy_(projected[name])

