@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 from flows.road import Learned, Road
@@ -30,7 +32,7 @@ class GroupWorkload:
     descriptors
         Of a reference workload; of a user's they are known once it is built, in its child process.
     code
-        Hash of a user's file, "" where there is none to hash.
+        Hash of a user's file and of what it imports from the same repository, "" where there is nothing to hash.
     """
 
     name: str
@@ -62,10 +64,13 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
             )
         return reference_workload(name, own=True)
     place, _, _ = address.rpartition(":")
-    path = Path(place)
-    code = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
     return GroupWorkload(
-        name=address.rsplit("/", 1)[-1], own=True, users=True, address=address, descriptors=None, code=code
+        name=address.rsplit("/", 1)[-1],
+        own=True,
+        users=True,
+        address=address,
+        descriptors=None,
+        code=code_hash(place, road.root),
     )
 
 
@@ -74,3 +79,41 @@ def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     return GroupWorkload(
         name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCE_DESCRIPTORS[name]
     )
+
+
+def code_hash(place: str, root: Path) -> str:
+    """Return a hash of a user's module or file and of all that it imports from the repository.
+
+    The imports are read from the source: nothing of it is executed here. What stands outside the repository, and what
+    is no Python (a data file), does not count.
+
+    Parameters
+    ----------
+    place
+        "module" or "path/file.py".
+    root
+        The repository.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; "" for code that is missing or no Python, of which the child process says more.
+    """
+    root = root.resolve()
+    file = root / place
+    finder = ModuleFinder(path=[str(folder) for folder in dict.fromkeys((root, file.parent))])
+    try:
+        if place.endswith(".py"):
+            finder.run_script(str(file))
+        else:
+            finder.import_hook(place)
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
+    return _hash_of(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+
+
+def _hash_of(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -21,7 +21,7 @@ from greedylr.preset import Candidate, Preset, Provenance
 from greedylr.registry import PresetNotFoundError
 from greedylr.strict_json import encode
 from models.comparison import INCUMBENT, headline
-from models.proving import CHAMPION, PRESET, Plan, Proof, Rival, prove
+from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
 from pipeline.plots import group_picture
 from pipeline.preset_registry import RegisteredPreset, register, registered_name
 
@@ -139,9 +139,9 @@ def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
 def _draw(road: Road, group: str, train: Retrainer, proof: Proof) -> Path:
     path = road.data / "pictures" / f"{group}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves = {PRESET: train.curves(PRESET, proof.winner.learning_rate)}
-    curves |= {name: train.curves(name, proof.control_rates[name]) for name in DRAWN}
-    group_picture(path, f"{group}: preset against {', '.join(DRAWN)}, each at its own rate", curves)
+    curves = {PRESET: train.curves(TEST, PRESET, proof.winner.learning_rate)}
+    curves |= {name: train.curves(TEST, name, proof.control_rates[name]) for name in DRAWN}
+    group_picture(path, f"{group}, each schedule at its own rate", curves)
     return path
 
 

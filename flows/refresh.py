@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,11 +24,20 @@ Status = Literal["proved", "unchanged", "too few runs", "waiting", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class GroupOutcome:
-    """What became of a group in a refresh; `message` says why where it is not "proved"."""
+    """What became of a group in a refresh.
+
+    Parameters
+    ----------
+    status, message
+        The message says why where it is not "proved".
+    own_workload_seconds
+        Time that went into a workload of the user's own.
+    """
 
     group: str
     status: Status
     message: str = ""
+    own_workload_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +104,19 @@ def require_groups(road: Road) -> list[str]:
 def refresh_group(road: Road, group: str, *, retrain_own_workloads: bool = True) -> GroupOutcome:
     """Take one group down the road, as far as its runs, its settings and the budget allow."""
     learned = learn(road, group)
+    seconds = 0.0
     try:
         workload = group_workload(road, group, learned)
         status, message = _due(road, learned, workload, retrain_own_workloads=retrain_own_workloads)
         if status == "proved":
             logger.info("group %s: proving a preset on %s", group, workload.name)
+            started = time.monotonic()
             prove_group(road, learned, workload)
+            seconds = time.monotonic() - started if workload.users else 0.0
     except (WorkloadFailedError, GreedyLRPipelineError, ValueError) as error:
         logger.warning("group %s failed: %s", group, error)
         return GroupOutcome(group=group, status="failed", message=str(error))
-    return GroupOutcome(group=group, status=status, message=message)
+    return GroupOutcome(group=group, status=status, message=message, own_workload_seconds=seconds)
 
 
 def planned(road: Road) -> list[PlannedGroup]:

@@ -16,6 +16,7 @@ from greedylr.strict_json import encode
 from models.proving import Trainings
 from models.results import Results
 from models.retraining.child import run_in_child
+from models.retraining.errors import WorkloadFailedError
 from models.retraining.execution import run_folder
 from models.retraining.job import (
     RESULT_FILE,
@@ -50,7 +51,7 @@ class Retrainer:
         self._group = group
         self._workload = workload
         self._data: Path | None = None
-        self._finished: list[tuple[Job, JobResult]] = []
+        self._finished: list[tuple[str, Job, JobResult]] = []
         if workload.users:
             self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
         else:
@@ -82,7 +83,7 @@ class Retrainer:
             write_job(folder, job, self._data)
             self._run(folder, f"{self._group}: {purpose}")
         result = read_result(folder)
-        self._finished.append((job, result))
+        self._finished.append((purpose, job, result))
         return result
 
     def usual_rate(self) -> float:
@@ -91,8 +92,8 @@ class Retrainer:
             return self._workload.descriptors.usual_learning_rate
         return self.train("first look at the workload", (), (0,)).descriptors.usual_learning_rate
 
-    def curves(self, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
-        """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained under a name and rate.
+    def curves(self, purpose: str, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
+        """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained for a purpose.
 
         Raises
         ------
@@ -101,12 +102,14 @@ class Retrainer:
         """
         found = [
             (result.curves.steps, result.curves.losses[place], result.curves.rates[place])
-            for job, result in self._finished
+            for trained_for, job, result in self._finished
             for place, configuration in enumerate(job.configurations)
-            if configuration.name == name and np.isclose(configuration.learning_rate, learning_rate, rtol=1e-9)
+            if trained_for == purpose
+            and configuration.name == name
+            and np.isclose(configuration.learning_rate, learning_rate, rtol=1e-9)
         ]
         if not found:
-            raise ValueError(f"{name!r} at the rate {learning_rate:g} must have been trained to be drawn")
+            raise ValueError(f"{name!r} must have been trained for the {purpose} at {learning_rate:g} to be drawn")
         steps, losses, rates = zip(*found, strict=True)
         return steps[0], np.concatenate(losses), np.concatenate(rates)
 
@@ -119,11 +122,17 @@ class Retrainer:
         def progress(_: str, done: int, total: int) -> None:
             self._road.report(what, done, total)
 
-        if self._workload.users:
-            minutes = self._road.settings.group(self._group).timeout_minutes
-            run_in_child(folder, timeout_s=60 * minutes, progress=progress)
-        else:
+        if not self._workload.users:
             run_folder(folder, progress=progress)
+            return
+        minutes = self._road.settings.group(self._group).timeout_minutes
+        try:
+            run_in_child(folder, timeout_s=60 * minutes, progress=progress)
+        except WorkloadFailedError:
+            # With its result written the job has only diverged in every replica. So it does where a grid of rates is
+            # extended to its limit: whether anything survives is for the proof to say, which sees all rates.
+            if not (folder / RESULT_FILE).is_file():
+                raise
 
 
 def results_of(result: JobResult) -> Results:

@@ -7,7 +7,7 @@ so that the procedure is the same for batched replicas, a user's own workload an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from models.seeds import derive_seeds
 from models.tuning import needs_extension, rate_grid, tune
 
 PRESET = "preset"
+TEST = "test"
 CHAMPION = "champion"
 
 SEARCH_SEEDS = 7
@@ -73,13 +74,14 @@ class Plan:
         Its name; search and reference seeds are derived from it.
     workload, own_workload
         What is retrained, and whether it is the group's own or a stand-in. On a stand-in the group's rates mean
-        nothing: candidates start from the stand-in's tuned rate, and incumbent and champion are left out.
+        nothing: candidates start from the stand-in's tuned rate, and rivals are left out.
     attempt
         How often a preset of the group has been put to the proof, this time included.
     usual_rate
         > 0, a rate near which the workload trains.
     rivals
-        By name: `models.comparison.INCUMBENT`, `CHAMPION`.
+        By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
+        out: nothing is compared with itself.
     max_seeds
         The last look, one of 5, 10, 20.
     max_trainings
@@ -153,7 +155,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     Raises
     ------
     ValueError
-        If no rate of a control survives, or training does not beat the untrained workload.
+        If cosine survives at no rate, or training does not beat the untrained workload.
     """
     account = _Account(train)
     search = derive_seeds("search", plan.group, count=SEARCH_SEEDS)
@@ -169,6 +171,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
         candidates = [replace(candidate, learning_rate=centre) for candidate in candidates]
     outcome = race(candidates, _racing(account), search, scale=scale)
     winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS])
+    plan = replace(plan, rivals=_true_rivals(plan, winner))
     cells = _compared(account, winner, control_rates, centre, scale, plan)
     verdict = preset_verdict(
         cells,
@@ -194,12 +197,14 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
 def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
     """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
 
-    Grids that have to be extended come on top: an extension takes three trainings for each control and rate.
+    A schedule whose tuned rate is one of the comparison's starting rates takes fewer. Grids that have to be extended
+    come on top: an extension takes three trainings for each schedule and rate.
     """
     search = range(SEARCH_SEEDS)
     raced = sum(each.entrants * len(each.seeds) for each in plan_rounds(COUNT, search)) * len(RACE_MULTIPLES)
     tuning = BROAD_POINTS * BROAD_SEEDS + (len(CONTROLS) + 1) * TUNING_POINTS * TUNING_SEEDS
-    compared = (len(CONTROLS) + 1) * (len(MULTIPLES) + 1) + rivals
+    # Each at every starting rate and at its own; cosine's own is one of them by definition.
+    compared = (len(CONTROLS) + 1) * (len(MULTIPLES) + 1) - 1 + rivals
     before = tuning + len(CONTROLS) * REFERENCE_SEEDS + raced
     return before + compared * LOOKS[0], before + compared * max_seeds
 
@@ -215,7 +220,29 @@ def _on_grid(
             break
         results = concatenate([results, train(purpose, _at_rates(schedules, beyond), seeds).results])
         grid = sorted([*grid, *beyond])
-    return tune(results), grid
+    return _tuned(results), grid
+
+
+def _tuned(results: Results) -> dict[str, float]:
+    """Return the tuned rates; a schedule that survives nowhere keeps the lowest rate, and loses there as diverged.
+
+    GreedyLR with the defaults of transformers has absolute bounds: where the tuned rates lie far below them it may
+    diverge from every start, which is a result and no reason to give up.
+    """
+    diverged = results.has_diverged(results.selection_loss)
+    lost = [name for name in results.schedules() if diverged[results.schedule == name].all()]
+    rates = results.starting_rate
+    if PRIMARY_CONTROL in lost:
+        raise ValueError(
+            f"training must survive at some rate, but {PRIMARY_CONTROL} diverged at every one tried, "
+            f"{rates.min():.3g} to {rates.max():.3g}; lower the usual_learning_rate of the workload, or the "
+            "learning_rate in the group's settings"
+        )
+    if len(lost) == len(results.schedules()):
+        return dict.fromkeys(lost, float(rates.min()))
+    rest = ~np.isin(results.schedule, lost)
+    tuned = tune(Results(**{column.name: getattr(results, column.name)[rest] for column in fields(results)}))
+    return {name: tuned.get(name, float(rates.min())) for name in results.schedules()}
 
 
 def _at_rates(schedules: Mapping[str, Schedule], rates: Sequence[float]) -> list[Configuration]:
@@ -261,7 +288,18 @@ def _racing(train: _Account) -> TrainCandidates[Candidate]:
 def _with_tuned_rate(train: _Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
     """Give the winner as many trials for its rate as each control had, at the same rates."""
     made = train("tuning", _at_rates({winner.name: winner.schedule}, grid), seeds)
-    return replace(winner, learning_rate=tune(made.results)[winner.name])
+    return replace(winner, learning_rate=_tuned(made.results)[winner.name])
+
+
+def _true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
+    if not plan.own_workload:
+        return {}
+    hashed = content_hash(winner.schedule, winner.learning_rate)
+    return {
+        name: rival
+        for name, rival in plan.rivals.items()
+        if content_hash(rival.schedule, rival.learning_rate) != hashed
+    }
 
 
 def _compared(
@@ -281,7 +319,7 @@ def _compared(
     for start, look in zip([0, *looks], looks, strict=False):
         if parts and train.trainings + len(wanted) * (look - start) > plan.max_trainings:
             break
-        parts.append(train("test", wanted, seeds[start:look]).results)
+        parts.append(train(TEST, wanted, seeds[start:look]).results)
         cells = _cells(concatenate(parts), preset, control_rates, base_rate, scale, plan)
         wanted = _still_open(wanted, cells)
         if not wanted:

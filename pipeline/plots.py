@@ -33,6 +33,7 @@ SIZE = (11.0, 4.6)
 INK = "#333333"
 FAINT_INK = "#777777"
 LOG_FROM = 8.0
+MANY_DECADES = 300.0
 FLOOR_OF_RATES = 1e-3
 HEAD = 0.1
 LABEL_GAP = 0.055
@@ -74,7 +75,7 @@ def group_picture(path: Path, title: str, curves: Mapping[str, Curves]) -> Path:
     figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    figure.text(0.99, 0.965, _legend(curves), ha="right", va="center", fontsize=8.5, color=FAINT_INK)
+    figure.supxlabel(_legend(curves), x=0.99, ha="right", fontsize=8.5, color=FAINT_INK)
     rates, losses = figure.subplots(1, 2)
     rate_lines = [Line(name, steps, *_band(rate), ended=_ended(rate)) for name, (steps, _, rate) in curves.items()]
     loss_lines = [Line(name, steps, *_band(loss), ended=_ended(loss)) for name, (steps, loss, _) in curves.items()]
@@ -163,10 +164,21 @@ def _panel(axes: Axes, title: str, lines: Sequence[Line], limits: tuple[float, f
     axes.set_xlim(0, max(1.0, *(float(line.steps[-1]) for line in lines)))
     if limits is not None:
         if limits[0] > 0 and limits[1] / limits[0] >= LOG_FROM:
-            axes.set_yscale("log")
+            _make_logarithmic(axes, decades=limits[1] / limits[0] > MANY_DECADES)
         axes.set_ylim(limits)
     _dress(axes)
     _name_lines(axes, lines)
+
+
+def _make_logarithmic(axes: Axes, *, decades: bool) -> None:
+    """Label plain numbers; over few decades 2 and 5 of each as well, for a single label gives no scale."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(NullFormatter() if decades else plain)
 
 
 def _dress(axes: Axes) -> None:

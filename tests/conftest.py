@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests needs: real MLflow SQLite stores, made quickly."""
+"""Fixtures that more than one folder of tests needs: real MLflow SQLite stores, made quickly, and the digits."""
 
 import os
 import shutil
@@ -18,6 +18,26 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before anything imports MLflow: a closed network answers none of these.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    # Threads that wait for a core that another process has make small programs many times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared digits of the reference workloads."""
+    from pipeline.datasets import prepare
+
+    return prepare("mnist_digits", tmp_path_factory.mktemp("data_sets"))
+
+
+@pytest.fixture(scope="session")
+def digits(digits_file: Path) -> Mapping[str, Any]:
+    """Their arrays."""
+    import numpy as np
+
+    with np.load(digits_file, allow_pickle=False) as file:
+        return dict(file)
 
 
 @pytest.fixture(scope="session")

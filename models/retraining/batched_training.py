@@ -100,7 +100,7 @@ class _Replicas:
         """Move to new weights, projected; replicas that are dead, or whose new weights overflow, stay behind."""
         self._restore_dead(new)
         # A finite sum rules out what is not finite at the price of one pass; only else is every weight looked at.
-        if not bool(torch.isfinite(sum(rows.sum(1) for rows in _flat(new))).all()):
+        if not bool(torch.isfinite(torch.stack([rows.sum(1) for rows in _flat(new)])).all()):
             self.bury(~torch.stack([torch.isfinite(rows).all(1) for rows in _flat(new)]).all(0), step)
             self._restore_dead(new)
         self.weights = torch.vmap(self._workload.project, randomness="same")(new)

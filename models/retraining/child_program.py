@@ -12,8 +12,9 @@ from pathlib import Path
 
 from models.retraining.child import FAILURE_FILE, PROGRESS_FILE
 from models.retraining.errors import WorkloadFailedError
-from models.retraining.execution import Progress, require_device, run_job
+from models.retraining.execution import require_device, run_job
 from models.retraining.job import Arrays, Job, JobResult, WorkloadReference, read_job, write_result
+from models.retraining.replica_count import Progress
 from models.retraining.user_code import import_factory
 
 USER_FRAMES = 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,16 +26,16 @@ from models.retraining.job import (
     read_job,
     write_result,
 )
+from models.retraining.replica_count import Progress, ReplicaCount
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, shortened
 from models.retraining.workload_check import checked_workload
 from models.workloads.reference import REFERENCE_WORKLOADS
 
-Progress = Callable[[str, int, int], None]
 Factory = Callable[[int, str], object]
 
-# Measured on two cores: replicas a second level off at about 128 a program, and fall once weights leave the cache.
-MOST_REPLICAS = 128
+# Measured on both reference workloads: a replica costs least at 64 to 128 a program, more once they leave the cache.
+MOST_REPLICAS = 96
 MOST_WEIGHT_BYTES = 64 * 2**20
 # An accelerator wants more at once.
 ACCELERATOR_FACTOR = 16
@@ -61,9 +63,8 @@ def run_job(job: Job, data: Arrays, *, factory: Factory | None = None, progress:
         If the workload does not keep its contract.
     """
     require_device(job.device)
-    factory = factory or _reference_factory(job.workload, data)
     started = time.perf_counter()
-    trained = [_train_seed(job, factory, seed, _Steps(job, place, progress)) for place, seed in enumerate(job.seeds)]
+    trained = _train_seeds(job, factory or _reference_factory(job.workload, data), progress)
     descriptors, total_steps = trained[0].workload.descriptors, trained[0].total_steps
     return JobResult(
         descriptors=descriptors,
@@ -91,30 +92,30 @@ def require_device(device: str) -> None:
         raise ValueError(f"device must be one that torch has here, got {device!r} ({reason}); use 'cpu'") from error
 
 
-class _Steps:
-    """Counts the steps of one seed's replicas and reports whole replicas of the job."""
+def _train_seeds(job: Job, factory: Factory, progress: Progress | None) -> list[_TrainedSeed]:
+    count = ReplicaCount(len(job.configurations), len(job.seeds), progress)
+    if job.workload.reference is None or torch.device(job.device).type != "cpu":
+        return [_train_seed(job, factory, place, count) for place in range(len(job.seeds))]
+    # Seeds side by side, each on one thread: small programs gain nothing from torch's own threads, which besides wait
+    # in busy loops for a core that another process has. Only for our own workloads: a user's may draw from torch's
+    # global generator, which threads would share.
+    with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as threads:
+        try:
+            return list(threads.map(lambda place: _train_seed(job, factory, place, count), range(len(job.seeds))))
+        except BaseException:
+            count.stop()
+            threads.shutdown(cancel_futures=True)
+            raise
 
-    def __init__(self, job: Job, place: int, progress: Progress | None) -> None:
-        self._progress = progress
-        self._replicas = len(job.configurations)
-        self._before = place * self._replicas
-        self._total = len(job.seeds) * self._replicas
-        self._steps = 0.0
-        self._reported = -1
 
-    def taken(self, replicas: int, share: float) -> None:
-        """Count one step, a `share` of the run, of some replicas."""
-        self._steps += replicas * share
-        # Sums of shares fall short of whole numbers by rounding.
-        done = self._before + math.floor(self._steps + 1e-6)
-        if self._progress is not None and done != self._reported:
-            self._reported = done
-            self._progress("retraining", done, self._total)
-
-    def finished(self) -> None:
-        """Count all replicas of the seed as finished, those that diverged early too."""
-        self._steps = float(self._replicas)
-        self.taken(0, 0.0)
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _TrainedSeed:
@@ -125,7 +126,8 @@ class _TrainedSeed:
         self.record = record
 
 
-def _train_seed(job: Job, factory: Factory, seed: int, steps: _Steps) -> _TrainedSeed:
+def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> _TrainedSeed:
+    seed = job.seeds[place]
     with _seeded(seed):
         workload = checked_workload(factory(seed, job.device), job.workload.label)
         with torch.no_grad():
@@ -145,10 +147,10 @@ def _train_seed(job: Job, factory: Factory, seed: int, steps: _Steps) -> _Traine
                     [schedules[index] for index in chunk],
                     [rates[index] for index in chunk],
                     dtype=dtype,
-                    on_step=partial(steps.taken, at_once, 1 / total_steps),
+                    on_step=partial(count.took_step, place, at_once, 1 / total_steps),
                 )
             )
-    steps.finished()
+    count.finished(place)
     return _TrainedSeed(workload, total_steps, naive, joined(records) if records else None)
 
 

@@ -30,7 +30,7 @@ DESCRIPTORS = WorkloadDescriptors(
     momentum=0.9,
     total_steps=300,
     batch_size=40,
-    usual_learning_rate=10.0,
+    usual_learning_rate=15.0,
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import one_hot
 
 from greedylr.workload import Split, WorkloadDescriptors
 from models.workloads.digit_images import PIXELS, pooled_digits
@@ -28,7 +28,7 @@ DESCRIPTORS = WorkloadDescriptors(
     momentum=0.9,
     total_steps=300,
     batch_size=32,
-    usual_learning_rate=0.1,
+    usual_learning_rate=0.15,
 )
 
 
@@ -52,7 +52,8 @@ class MnistMLP:
         self.seed = seed
         self.device = device
         self._images = torch.from_numpy(pooled_digits(data)).to(device)
-        self._labels = torch.from_numpy(np.asarray(data["labels"], dtype=np.int64)).to(device)
+        labels = torch.from_numpy(np.asarray(data["labels"], dtype=np.int64))
+        self._labels = one_hot(labels, CLASSES).to(device, self._images.dtype)
         order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(len(self._images))).to(device)
         held_out = SELECTION_ROWS + REPORTING_ROWS
         self.rows = {
@@ -78,7 +79,7 @@ class MnistMLP:
         return {name: weight.to(self.device) for name, weight in weights.items()}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images (32, 196) and labels (32,)."""
+        """Return images (32, 196) and labels (32, 10), one-hot."""
         images, labels = self._splits["training"]
         rows = self._batches.rows(step)
         return images[rows], labels[rows]
@@ -86,17 +87,17 @@ class MnistMLP:
     def training_loss(self, parameters: Mapping[str, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the mean cross-entropy of a batch."""
         images, labels = batch
-        return functional.cross_entropy(_logits(parameters, images), labels)
+        return _cross_entropy(_logits(parameters, images), labels)
 
     def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         """Return the mean cross-entropy on a split."""
         images, labels = self._splits[split]
-        return functional.cross_entropy(_logits(parameters, images), labels)
+        return _cross_entropy(_logits(parameters, images), labels)
 
     def error(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         """Return the share of digits of a split that are misread."""
         images, labels = self._splits[split]
-        return (_logits(parameters, images).argmax(-1) != labels).double().mean()
+        return (_logits(parameters, images).argmax(-1) != labels.argmax(-1)).double().mean()
 
     def project(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights as they are."""
@@ -107,3 +108,8 @@ def _logits(parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
     images = images.to(parameters["hidden_weight"].dtype)
     hidden = torch.relu(images @ parameters["hidden_weight"] + parameters["hidden_bias"])
     return hidden @ parameters["output_weight"] + parameters["output_bias"]
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    # torch's own cross_entropy, batched over replicas, costs a quarter of the whole step more.
+    return (logits.logsumexp(-1) - (logits * labels.to(logits.dtype)).sum(-1)).mean()

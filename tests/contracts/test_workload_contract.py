@@ -18,7 +18,7 @@ from models.workloads.reference import REFERENCE_DATASETS, REFERENCE_WORKLOADS
 
 NAMES = sorted(REFERENCE_WORKLOADS)
 
-# All kinds of decision: none, raises and falls, windows, stages, resets, absolute bounds, a guard, each with an envelope.
+# All kinds of decision: none, raises and falls, windows, stages, resets, absolute bounds, a guard; with envelopes.
 SCHEDULES = {
     "constant": CONTROLS["constant"],
     "cosine": CONTROLS["cosine"],

@@ -1,6 +1,7 @@
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def random_schedule(generator: random.Random) -> ResolvedSchedule:
             None,
         ]
     )
-    shape = pick(["constant", "final_anneal", "wsd", "cosine"])
+    shape: Any = pick(["constant", "final_anneal", "wsd", "cosine"])
     return Schedule(envelope=Envelope(shape=shape, ramp=pick([0.0, 0.05])), rule=rule).resolve(TOTAL_STEPS)
 
 

@@ -34,7 +34,8 @@ class Parabola:
         return torch.tensor(self.curvature)
 
     def training_loss(self, parameters: Mapping[str, Tensor], batch: Any) -> Tensor:
-        return (batch / 2 * parameters["w"].square() + self.slope * parameters["w"]).mean()
+        loss: Tensor = batch / 2 * parameters["w"].square() + self.slope * parameters["w"]
+        return loss.mean()
 
     def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         loss = parameters["w"].square().mean()

@@ -33,7 +33,8 @@ class Line:
 
 
 def broken(**members: Any) -> Line:
-    return type("Broken", (Line,), members)()
+    made: Line = type("Broken", (Line,), members)()
+    return made
 
 
 def random_weights(_: Line) -> dict[str, Tensor]:
