@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,10 @@ import typer
 from rich.console import Console
 
 from greedylr.command_line import console
+from greedylr.registry import without_password
 
 if TYPE_CHECKING:
+    from flows.progress import Report
     from flows.refresh import GroupOutcome
     from flows.road import Road
     from pipeline.settings import Settings
@@ -53,9 +56,8 @@ def demo(
 ) -> None:
     """Train a history for real, log it to an MLflow store, and walk the whole road on it."""
     from flows.demo import run_demo
-    from flows.progress import progress_bars
 
-    with progress_bars(Console(stderr=True)) as report:
+    with _at_work() as report:
         outcomes, road = run_demo(folder, quick=quick, report=report)
     _print_outcomes(road, outcomes)
 
@@ -67,7 +69,7 @@ def init(
     from pipeline.settings import write_template
 
     write_template(path)
-    console().print(f"wrote {path}; name your stores under [bold]sources[/bold], then: greedylr run --dry-run")
+    typer.echo(f"wrote {path}; list your stores under `sources` in it, then: greedylr run --dry-run")
 
 
 def ingest(
@@ -79,7 +81,7 @@ def ingest(
     warehouse: WAREHOUSE = None,
 ) -> None:
     """Copy what is new in MLflow stores into the warehouse; the stores are only ever read."""
-    from flows.progress import progress_bars
+    from flows.refresh import require_readable
     from flows.road import Road
     from flows.road import ingest as ingest_sources
     from flows.tables import ingest_table
@@ -87,8 +89,9 @@ def ingest(
     settings = _settings(config, warehouse)
     if not sources and not settings.sources:
         raise ValueError(f"no source given: name one, or list some under `sources` in {config}")
-    with progress_bars(Console(stderr=True)) as report:
+    with _at_work() as report:
         outcome = ingest_sources(Road(settings=settings, report=report), sources or ())
+    require_readable(outcome)
     console().print(ingest_table(outcome))
 
 
@@ -113,7 +116,6 @@ def run(
     ] = False,
 ) -> None:
     """Walk the road on your own stores: ingest, learn, prove by retraining, register."""
-    from flows.progress import progress_bars
     from flows.refresh import planned, refresh
     from flows.road import Road
     from flows.tables import plan_table
@@ -121,23 +123,21 @@ def run(
     settings = _settings(config, warehouse, required=True)
     if not settings.sources:
         raise ValueError(f"{config} names no sources; list your MLflow stores under `sources`")
-    with progress_bars(Console(stderr=True)) as report:
-        road = Road(settings=settings, report=report)
-        if dry_run:
-            plan = planned(road)
-        else:
-            outcomes = refresh(road)
+    with _at_work() as report:
+        road = Road(settings=settings, root=config.absolute().parent, report=report)
+        plan = planned(road) if dry_run else []
+        outcomes = [] if dry_run else refresh(road)
     if dry_run:
         console().print(plan_table(plan))
-        return
-    _print_outcomes(road, outcomes)
-    if any(outcome.status == "failed" for outcome in outcomes):
+    else:
+        _print_outcomes(road, outcomes)
+    if "failed" in {*(group.status for group in plan), *(group.status for group in outcomes)}:
         raise typer.Exit(1)
 
 
 def promote(
-    group: Annotated[str, typer.Argument(help="The group, as `greedylr runs` lists it.")],
-    version: Annotated[int, typer.Argument(help="The version of its preset.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group, as `greedylr runs` lists it.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version of its preset.")],
     reason: Annotated[str, typer.Option(help="Why; it is recorded with your name.")],
     config: CONFIG = DEFAULT_CONFIG,
 ) -> None:
@@ -150,7 +150,7 @@ def promote(
 
 
 def rollback(
-    group: Annotated[str, typer.Argument(help="The group, as `greedylr runs` lists it.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group, as `greedylr runs` lists it.")],
     reason: Annotated[str, typer.Option(help="Why; it is recorded with your name.")] = "rolled back",
     config: CONFIG = DEFAULT_CONFIG,
 ) -> None:
@@ -160,6 +160,20 @@ def rollback(
 
     made = roll_back(_settings(config, None).registry_uri, group, reason=reason, who=user_name())
     console().print(f"{made.name} version {made.version} is champion again: {made.address}")
+
+
+@contextmanager
+def _at_work() -> Iterator[Report]:
+    """Show progress and warnings on standard error, and say at Ctrl-C what became of the work."""
+    from flows.progress import progress_bars, warnings_shown
+
+    errors = Console(stderr=True)
+    try:
+        with progress_bars(errors) as report, warnings_shown(errors):
+            yield report
+    except KeyboardInterrupt:
+        typer.secho("interrupted: what was finished is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(1) from None
 
 
 def _settings(config: Path, warehouse: Path | None, *, required: bool = False) -> Settings:
@@ -185,4 +199,8 @@ def _print_outcomes(road: Road, outcomes: Sequence[GroupOutcome]) -> None:
 
     for table in outcome_tables(road.warehouse, outcomes):
         console().print(table)
-    console().print(f"presets are in the registry {road.settings.registry_uri}, pictures in {road.data / 'pictures'}")
+    console().print(
+        f"presets are in the registry {without_password(road.settings.registry_uri)}, "
+        f"pictures in {road.data / 'pictures'}",
+        soft_wrap=True,
+    )

@@ -43,7 +43,7 @@ class HistorySize:
     habit_seeds: int
 
 
-FULL = HistorySize(multiples=MULTIPLES, seeds=2, habit_seeds=8)
+FULL = HistorySize(multiples=MULTIPLES, seeds=2, habit_seeds=22)
 QUICK = HistorySize(multiples=QUICK_MULTIPLES, seeds=1, habit_seeds=8)
 
 

@@ -109,7 +109,8 @@ def code_hash(place: str, root: Path) -> str:
             finder.import_hook(place)
     except (ImportError, OSError, SyntaxError, ValueError):
         return ""
-    return _hash_of(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    return _hash_of(Path(file) for file in files if file)
 
 
 def _hash_of(files: Iterable[Path]) -> str:

@@ -1,12 +1,14 @@
-"""Progress bars on a terminal, plain lines elsewhere."""
+"""Progress bars on a terminal, plain lines elsewhere, and warnings between them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 #: `report(what, done, total)`: `done` of `total` units of `what` are finished.
 Report = Callable[[str, int, int], None]
@@ -22,7 +24,8 @@ def progress_bars(console: Console) -> Iterator[Report]:
     if not console.is_terminal:
         yield _line_writer(console)
         return
-    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    what = TextColumn("{task.description:<44}", markup=False)
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -34,6 +37,31 @@ def progress_bars(console: Console) -> Iterator[Report]:
         yield report
 
 
+@contextmanager
+def warnings_shown(console: Console) -> Iterator[None]:
+    """Print what our packages log as a warning, or worse, the way a person reads it."""
+    handler = _OnConsole(console)
+    loggers = [logging.getLogger(name) for name in ("features", "flows", "models", "pipeline")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+class _OnConsole(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(level=logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "red" if record.levelno >= logging.ERROR else "yellow"
+        text = Text(f"{record.levelname.capitalize()}: {record.getMessage()}", style=style)
+        self._console.print(text, soft_wrap=True)
+
+
 def _line_writer(console: Console) -> Report:
     finished: set[str] = set()
 
@@ -42,6 +70,6 @@ def _line_writer(console: Console) -> Report:
             finished.discard(what)
         elif what not in finished:
             finished.add(what)
-            console.print(f"{what}: {total} done")
+            console.print(Text(f"{what}: {total} done"), soft_wrap=True)
 
     return report

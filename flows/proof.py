@@ -18,7 +18,7 @@ from flows.road import Learned, Road, group_candidates
 from flows.stage_keys import stage_key
 from greedylr.lookup import load_preset
 from greedylr.preset import Candidate, Preset, Provenance
-from greedylr.registry import PresetNotFoundError
+from greedylr.registry import database_file, registered_presets
 from greedylr.strict_json import encode
 from models.comparison import INCUMBENT, headline
 from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
@@ -58,13 +58,15 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
 
     Raises
     ------
-    ValueError, WorkloadFailedError, GreedyLRPipelineError
+    ValueError, WorkloadFailedError, GreedyLRPipelineError, PresetNotFoundError, RegistryUnavailableError
         If the workload cannot be trained, or the registry refuses; nothing is written then, and jobs that were finished
         are not trained again.
     """
+    # First, because a registry that does not answer must not be found out after hours of retraining.
+    rivals = rivals_of(road, learned)
     train = Retrainer(road, learned.group, workload)
     usual_rate = _usual_rate(road, learned, workload, train)
-    plan = _plan(road, learned, workload, usual_rate)
+    plan = _plan(road, learned, workload, usual_rate, rivals)
     candidates = group_candidates(learned, usual_rate)
     proof = prove(candidates, train, plan)
     preset = _preset(learned, workload, proof)
@@ -75,6 +77,32 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     return preset
 
 
+def rivals_of(road: Road, learned: Learned) -> dict[str, Rival]:
+    """Return what a group's preset has to beat besides the controls: its incumbent and its reigning champion.
+
+    Raises
+    ------
+    PresetNotFoundError, RegistryUnavailableError, ValueError
+        If the registry is none or does not answer, or the champion's file is gone.
+    """
+    rivals = {}
+    if (incumbent := learned.statistics.incumbent) is not None:
+        rivals[INCUMBENT] = Rival(schedule=incumbent.schedule, learning_rate=incumbent.learning_rate)
+    champion = _champion(road.settings.registry_uri, registered_name(learned.group))
+    if champion is not None and champion.learning_rate is not None:
+        rivals[CHAMPION] = Rival(schedule=champion.schedule, learning_rate=champion.learning_rate)
+    return rivals
+
+
+def _champion(registry_uri: str, name: str) -> Preset | None:
+    file = database_file(registry_uri)
+    if file is not None and not file.exists():
+        return None
+    rows = registered_presets(registry_uri)
+    address = next((row.address for row in rows if row.name == name and CHAMPION in row.aliases), None)
+    return None if address is None else load_preset(address, registry_uri=registry_uri)
+
+
 def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Retrainer) -> float:
     statistics = learned.statistics
     known = (road.settings.group(learned.group).learning_rate, statistics.recommended_rate, statistics.usual_rate)
@@ -82,7 +110,9 @@ def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Re
     return own[0] if own else train.usual_rate()
 
 
-def _plan(road: Road, learned: Learned, workload: GroupWorkload, usual_rate: float) -> Plan:
+def _plan(
+    road: Road, learned: Learned, workload: GroupWorkload, usual_rate: float, rivals: Mapping[str, Rival]
+) -> Plan:
     budget = road.settings.budget
     return Plan(
         group=learned.group,
@@ -90,7 +120,7 @@ def _plan(road: Road, learned: Learned, workload: GroupWorkload, usual_rate: flo
         own_workload=workload.own,
         attempt=_attempts(road, learned.group) + 1,
         usual_rate=usual_rate,
-        rivals=_rivals(road, learned) if workload.own else {},
+        rivals=rivals,
         max_seeds=budget.max_seeds,
         max_trainings=budget.max_replicas,
     )
@@ -99,21 +129,6 @@ def _plan(road: Road, learned: Learned, workload: GroupWorkload, usual_rate: flo
 def _attempts(road: Road, group: str) -> int:
     rows = road.warehouse.frame("select max(attempt) as last from preset_versions where group_name = ?", [group])
     return rows["last"][0] or 0
-
-
-def _rivals(road: Road, learned: Learned) -> dict[str, Rival]:
-    rivals = {}
-    if (incumbent := learned.statistics.incumbent) is not None:
-        rivals[INCUMBENT] = Rival(schedule=incumbent.schedule, learning_rate=incumbent.learning_rate)
-    try:
-        champion = load_preset(
-            f"models:/{registered_name(learned.group)}@{CHAMPION}", registry_uri=road.settings.registry_uri
-        )
-    except PresetNotFoundError:
-        return rivals
-    if champion.learning_rate is not None:
-        rivals[CHAMPION] = Rival(schedule=champion.schedule, learning_rate=champion.learning_rate)
-    return rivals
 
 
 def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:

@@ -9,15 +9,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.group_workload import GroupWorkload, group_workload
-from flows.proof import proof_key, prove_group
+from flows.proof import proof_key, prove_group, rivals_of
 from flows.road import Learned, Road, describe, ingest, learn
 from greedylr.lookup import bundled_presets
+from greedylr.registry import PresetNotFoundError, RegistryUnavailableError
 from models.proving import expected_trainings
 from models.retraining.errors import WorkloadFailedError
 from pipeline.errors import GreedyLRPipelineError
 from pipeline.ingestion import IngestReport
 
 logger = logging.getLogger(__name__)
+
+# What ends one group's way and leaves the others theirs: its workload, its settings, the registry.
+GROUP_ERRORS = (
+    WorkloadFailedError,
+    GreedyLRPipelineError,
+    PresetNotFoundError,
+    RegistryUnavailableError,
+    ValueError,
+)
 
 Status = Literal["proved", "unchanged", "too few runs", "waiting", "failed"]
 
@@ -82,12 +92,17 @@ def refresh(road: Road, *, retrain_own_workloads: bool = True) -> list[GroupOutc
 
 def report_unreadable(report: IngestReport) -> None:
     """Log each source that could not be read; ValueError where none could."""
-    unreadable = [source for source in report.sources if source.status == "unreadable"]
-    for source in unreadable:
-        logger.warning("source %s could not be read: %s", source.uri, source.reason)
-    if unreadable and len(unreadable) == len(report.sources):
-        reasons = "; ".join(f"{source.uri}: {source.reason}" for source in unreadable)
-        raise ValueError(f"none of the sources could be read: {reasons}")
+    require_readable(report)
+    for source in report.sources:
+        if source.status == "unreadable":
+            logger.warning("source %s could not be read: %s", source.uri, source.reason)
+
+
+def require_readable(report: IngestReport) -> None:
+    """Raise ValueError where none of the sources could be read, with the reasons."""
+    if all(source.status == "unreadable" for source in report.sources):
+        reasons = "; ".join(f"{source.uri}: {source.reason}" for source in report.sources)
+        raise ValueError(f"at least one source must be readable, got {reasons}")
 
 
 def require_groups(road: Road) -> list[str]:
@@ -98,25 +113,33 @@ def require_groups(road: Road) -> list[str]:
             "no run is usable: a group needs runs with a training or validation loss of at least 10 points; "
             "`greedylr runs` says of each what it lacks"
         )
+    for name in sorted(set(road.settings.groups.named) - set(found)):
+        logger.warning("the settings name a group %s, which has no usable run; there are %s", name, ", ".join(found))
     return found
 
 
 def refresh_group(road: Road, group: str, *, retrain_own_workloads: bool = True) -> GroupOutcome:
     """Take one group down the road, as far as its runs, its settings and the budget allow."""
-    learned = learn(road, group)
-    seconds = 0.0
+    started = time.monotonic()
+    workload: GroupWorkload | None = None
+    status: Status
     try:
+        learned = learn(road, group)
         workload = group_workload(road, group, learned)
         status, message = _due(road, learned, workload, retrain_own_workloads=retrain_own_workloads)
         if status == "proved":
             logger.info("group %s: proving a preset on %s", group, workload.name)
-            started = time.monotonic()
             prove_group(road, learned, workload)
-            seconds = time.monotonic() - started if workload.users else 0.0
-    except (WorkloadFailedError, GreedyLRPipelineError, ValueError) as error:
-        logger.warning("group %s failed: %s", group, error)
-        return GroupOutcome(group=group, status="failed", message=str(error))
-    return GroupOutcome(group=group, status=status, message=message, own_workload_seconds=seconds)
+    except GROUP_ERRORS as error:
+        logger.error("group %s failed: %s", group, error)
+        status, message = "failed", str(error)
+    users = workload is not None and workload.users
+    return GroupOutcome(
+        group=group,
+        status=status,
+        message=message,
+        own_workload_seconds=time.monotonic() - started if users else 0.0,
+    )
 
 
 def planned(road: Road) -> list[PlannedGroup]:
@@ -127,20 +150,31 @@ def planned(road: Road) -> list[PlannedGroup]:
 
 def _planned(road: Road, group: str) -> PlannedGroup:
     learned = learn(road, group)
-    workload = group_workload(road, group, learned)
-    status, message = _due(road, learned, workload, retrain_own_workloads=True)
-    budget = road.settings.budget
-    first_look, most = expected_trainings(rivals=2 if workload.own else 0, max_seeds=budget.max_seeds)
+    workload: GroupWorkload | None = None
+    first_look, most = 0, 0
+    status: Status
+    try:
+        workload = group_workload(road, group, learned)
+        status, message = _due(road, learned, workload, retrain_own_workloads=True)
+        if status == "proved":
+            first_look, most = _trainings(road, learned, workload)
+    except GROUP_ERRORS as error:
+        status, message = "failed", str(error)
     return PlannedGroup(
         group=group,
         status=status,
         message=message,
         runs=learned.runs,
-        workload=workload.name,
-        own_workload=workload.own,
+        workload="" if workload is None else workload.name,
+        own_workload=workload is not None and workload.own,
         first_look=first_look,
-        most=max(first_look, min(most, budget.max_replicas)),
+        most=min(most, road.settings.budget.max_replicas),
     )
+
+
+def _trainings(road: Road, learned: Learned, workload: GroupWorkload) -> tuple[int, int]:
+    rivals = rivals_of(road, learned) if workload.own else {}
+    return expected_trainings(rivals=len(rivals), max_seeds=road.settings.budget.max_seeds)
 
 
 def _due(road: Road, learned: Learned, workload: GroupWorkload, *, retrain_own_workloads: bool) -> tuple[Status, str]:
@@ -155,4 +189,15 @@ def _due(road: Road, learned: Learned, workload: GroupWorkload, *, retrain_own_w
         return "unchanged", "nothing new since its preset was proved"
     if workload.users and not retrain_own_workloads:
         return "waiting", "learned; its proof waits for `greedylr run` or a nightly budget"
+    _require_budget(road, learned, workload)
     return "proved", ""
+
+
+def _require_budget(road: Road, learned: Learned, workload: GroupWorkload) -> None:
+    first_look, _ = _trainings(road, learned, workload)
+    allowed = road.settings.budget.max_replicas
+    if allowed < first_look:
+        raise ValueError(
+            f"budget.max_replicas must be at least the {first_look} trainings up to a first verdict, got {allowed}; "
+            "raise it, or leave the group to the bundled presets"
+        )

@@ -37,6 +37,12 @@ ROLES_VERSION = 1
 DESCRIBE_VERSION = 1
 LEARN_VERSION = 1
 
+# A store that was moved or copied is another source with the same runs: each is history once, as it was read last.
+RUNS = (
+    "select * from runs where not is_ours "
+    "qualify row_number() over (partition by run_uuid order by ingested_at desc, run_id) = 1 order by run_id"
+)
+
 # Bundled presets in the order in which they enter a race.
 PORTFOLIO = ("robust", "anneal", "core")
 
@@ -97,18 +103,22 @@ class Learned:
 
 def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
     """Copy what is new in the sources, by default those of the settings, into the warehouse."""
+
+    def progress(address: str, done: int, total: int) -> None:
+        road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:])}", done, total)
+
     return ingest_stores(
         road.warehouse,
         sources or road.settings.sources,
         registry_uri=road.settings.registry_uri,
         allow_registry_as_source=road.settings.allow_registry_as_source,
-        progress=road.report,
+        progress=progress,
     )
 
 
 def describe(road: Road) -> list[str]:
     """Give every run roles, trajectory and descriptors, put the usable ones into groups; return the groups' names."""
-    runs = road.warehouse.frame("select * from runs where not is_ours order by run_id")
+    runs = road.warehouse.frame(RUNS)
     seen = fingerprint(runs)
     _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
     by = list(road.settings.groups.by)
@@ -125,7 +135,7 @@ def fingerprint(runs: pl.DataFrame) -> str:
 
 
 def learn(road: Road, group: str) -> Learned:
-    """Return the statistics of a group's logs, computed anew if its runs have changed."""
+    """Return the statistics of a group's logs, and write them down where they are new."""
     runs = road.warehouse.frame(
         "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,26 +14,35 @@ from flows.refresh import GroupOutcome, PlannedGroup
 from greedylr.preset import Preset
 from greedylr.preset_facts import facts
 from models.cells import REGIONS
-from pipeline.ingestion import IngestReport
+from pipeline.ingestion import IngestReport, SourceReport
 from pipeline.warehouse import Warehouse
 
-# Cut in two these could not be copied.
-ONE_LINE = ("group", "verdict", "starting rate", "address")
+# Short, and hard to read in two lines. An address is never among them: Rich would cut it off where room is short.
+ONE_LINE = ("verdict", "starting rate", "difference", "factor")
+MOST_WIDTH_OF_NAMES = 36
+SCHEDULE_FACTS = ("factor", "patience", "window", "bounds", "extras")
 VERDICT_STYLES = {"better": "green", "non-inferior": "cyan", "undecided": "yellow", "worse": "red"}
 
 
-def ingest_table(report: IngestReport) -> Table:
+def ingest_table(report: IngestReport) -> RenderableType:
     """Return one row a source: what was new, what was left out and why, and how fast it went."""
-    table = _table("Sources", "source", "new", "updated", "unchanged", "skipped", "points", "points/s", "remark")
+    table = _table("source", "runs", "points", "remark")
     for source in report.sources:
-        skipped = ", ".join(f"{count} {why}" for why, count in source.skipped.items())
-        speed = f"{source.points / source.seconds:,.0f}" if source.points else ""
         unreadable = source.status == "unreadable"
-        remark = Text(source.reason or "", style="red" if unreadable else "")
-        counts = () if unreadable else (source.runs_new, source.runs_updated, source.runs_unchanged)
-        cells = (*map(str, counts), skipped, f"{source.points:,}", speed) if counts else ("",) * 6
-        table.add_row(Text(source.uri), *cells, remark)
-    return table
+        speed = f" ({source.points / source.seconds:,.0f} a second)" if source.points else ""
+        table.add_row(
+            Text(source.uri),
+            "" if unreadable else _run_counts(source),
+            "" if unreadable else f"{source.points:,}{speed}",
+            Text(source.reason or "", style="red" if unreadable else ""),
+        )
+    return _titled("Sources", table)
+
+
+def _run_counts(source: SourceReport) -> str:
+    counts = {"new": source.runs_new, "updated": source.runs_updated, "unchanged": source.runs_unchanged}
+    counts |= {f"left out ({why})": count for why, count in source.skipped.items()}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "none"
 
 
 def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
@@ -46,100 +56,106 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
         "count(starting_rate) as with_rate, count(distinct schedule) as schedules "
         "from run_groups join usable_runs using (run_id) group by group_name order by runs desc, group_name"
     )
+    copies = warehouse.frame("select count(*) - count(distinct run_uuid) as runs from runs where not is_ours")
     usable = int(groups["runs"].sum())
+    not_usable = {row["reason"]: row["runs"] for row in reasons.to_dicts()}
+    if copies["runs"][0]:
+        not_usable["a copy of a run in another source"] = copies["runs"][0]
     return {
         "sources": sources.to_dicts(),
-        "runs": usable + int(reasons["runs"].sum()),
+        "runs": usable + sum(not_usable.values()),
         "usable": usable,
-        "not_usable": {row["reason"]: row["runs"] for row in reasons.to_dicts()},
+        "not_usable": not_usable,
         "min_runs": min_runs,
         "groups": groups.to_dicts(),
     }
 
 
-def runs_tables(overview: dict[str, Any]) -> Iterator[Table]:
+def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     """Return the overview as tables."""
-    sources = _table("Sources", "source", "runs", "points", "remark")
+    sources = _table("source", "runs", "points", "remark")
     for source in overview["sources"]:
         remark = Text(source["reason"] or "", style="red" if source["status"] == "unreadable" else "")
         sources.add_row(Text(source["uri"]), str(source["run_count"]), f"{source['point_count']:,}", remark)
-    yield sources
-    usable = _table(f"{overview['usable']} of {overview['runs']} runs are usable", "why not", "runs")
+    yield _titled("Sources", sources)
+    reasons = _table("why not", "runs")
     for reason, count in overview["not_usable"].items():
-        usable.add_row(reason, str(count))
-    yield usable
-    groups = _table("Groups", "group", "usable runs", "diverged", "rate known", "schedules", "remark")
+        reasons.add_row(reason, str(count))
+    yield _titled(f"{overview['usable']} of {overview['runs']} runs are usable", reasons)
+    groups = _table("group", "usable runs", "diverged", "rate known", "schedules", "remark")
     for group in overview["groups"]:
         few = group["runs"] < overview["min_runs"]
         counts = (group["runs"], group["diverged"], group["with_rate"], group["schedules"])
         advice = f"fewer than {overview['min_runs']}: bundled presets" if few else ""
         groups.add_row(group["group"], *map(str, counts), Text(advice, style="yellow"))
-    yield groups
+    yield _titled("Groups", groups)
 
 
-def plan_table(plan: Sequence[PlannedGroup]) -> Table:
+def plan_table(plan: Sequence[PlannedGroup]) -> RenderableType:
     """Return one row a group: what a refresh would retrain."""
-    table = _table("Plan", "group", "usable runs", "workload", "trainings", "remark")
+    table = _table("group", "usable runs", "workload", "trainings", "remark")
     for group in plan:
-        workload = group.workload if group.own_workload else f"{group.workload} (stand-in)"
-        trainings = f"{group.first_look:,} to {group.most:,}" if group.status == "proved" else "none"
-        table.add_row(group.group, str(group.runs), workload, trainings, group.message or "a proof")
-    return table
+        workload = group.workload + (" (stand-in)" if group.workload and not group.own_workload else "")
+        remark = Text(group.message or "a proof", style="red" if group.status == "failed" else "")
+        table.add_row(group.group, str(group.runs), Text(workload), _trainings(group), remark)
+    return _titled("Plan", table)
 
 
-def outcome_tables(warehouse: Warehouse, outcomes: Sequence[GroupOutcome]) -> Iterator[Table]:
-    """Return one line a group with its preset, then each group's cells; groups without a preset with the reason."""
+def _trainings(group: PlannedGroup) -> str:
+    if group.status != "proved":
+        return "none"
+    if group.first_look == group.most:
+        return f"about {group.most:,}"
+    return f"about {group.first_look:,} to {group.most:,}"
+
+
+def outcome_tables(warehouse: Warehouse, outcomes: Sequence[GroupOutcome]) -> Iterator[RenderableType]:
+    """Return one line a group with its preset, then each group's cells; and why a group has no fresh proof."""
     newest = warehouse.frame(
         "select * from preset_versions qualify row_number() over (partition by group_name order by attempt desc) = 1"
     )
-    presets = {row["group_name"]: row for row in newest.to_dicts()}
-    table = _table(
-        "Presets", "group", "verdict", "starting rate", "factor", "patience", "window", "bounds", "extras", "address"
-    )
-    for outcome in outcomes:
-        if outcome.group in presets:
-            table.add_row(*_preset_cells(outcome.group, presets[outcome.group]))
-    if table.row_count:
-        yield table
-    for outcome in outcomes:
-        if outcome.group in presets:
-            yield _cells_table(warehouse, outcome.group)
-    remarks = _table("Groups", "group", "status", "remark")
+    rows = {row["group_name"]: row for row in newest.to_dicts()}
+    known = {outcome.group: rows[outcome.group] for outcome in outcomes if outcome.group in rows}
+    presets = {group: Preset.from_json(row["preset"]) for group, row in known.items()}
+    table = _table("group", "starting rate", *SCHEDULE_FACTS)
+    table.columns[0].no_wrap = max(map(len, presets), default=0) <= MOST_WIDTH_OF_NAMES
+    for group, preset in presets.items():
+        rate = "unknown" if preset.learning_rate is None else f"{preset.learning_rate:.3g}"
+        described = facts(preset)
+        table.add_row(group, rate, *(described[name] for name in SCHEDULE_FACTS))
+    if presets:
+        yield _titled("Presets", table)
+    for group, preset in presets.items():
+        yield _evidence(warehouse, group, preset, f"models:/{known[group]['registered_name']}@{known[group]['alias']}")
+    remarks = _table("group", "status", "remark")
     for outcome in outcomes:
         if outcome.status != "proved":
             style = "red" if outcome.status == "failed" else ""
             remarks.add_row(outcome.group, Text(outcome.status, style=style), Text(outcome.message))
     if remarks.row_count:
-        yield remarks
+        yield _titled("Nothing proved now" if remarks.row_count == len(outcomes) else "Others", remarks)
 
 
-def _preset_cells(group: str, row: dict[str, Any]) -> list[str | Text]:
-    preset = Preset.from_json(row["preset"])
-    verdict, known = preset.verdict, facts(preset)
+def _evidence(warehouse: Warehouse, group: str, preset: Preset, address: str) -> RenderableType:
+    verdict = preset.verdict
     assert verdict is not None  # every registered preset has one
-    name = f"{verdict.verdict} than {verdict.primary_control}"
-    if verdict.verdict in ("non-inferior", "undecided"):
-        name = f"{verdict.verdict} against {verdict.primary_control}"
+    words = "than" if verdict.verdict in ("better", "worse") else "against"
     stand_in = "" if verdict.own_workload else f" on the stand-in {verdict.workload}"
-    return [
-        group,
-        Text(name + stand_in, style=VERDICT_STYLES[verdict.verdict]),
-        "unknown" if preset.learning_rate is None else f"{preset.learning_rate:.3g}",
-        *(known[name] for name in ("factor", "patience", "window", "bounds", "extras")),
-        f"models:/{row['registered_name']}@{row['alias']}",
-    ]
+    title = Text.assemble(
+        (f"{group}: ", "bold"),
+        (f"{verdict.verdict} {words} {verdict.primary_control}{stand_in}", VERDICT_STYLES[verdict.verdict]),
+        f", {address}",
+    )
+    note = (
+        "Difference in regret with its interval, each schedule at its own rate: below 0 the preset is better. "
+        "Then from how many starting rates, too low, near and too high, it is as good or better."
+    )
+    return _titled(title, _cells_table(warehouse, group), note)
 
 
 def _cells_table(warehouse: Warehouse, group: str) -> Table:
     cells = warehouse.frame("select * from cells where group_name = ?", [group])
-    table = _table(
-        f"{group}: difference in regret (below 0 the preset is better); starting rates where it is as good or better",
-        "control",
-        "each at its own rate",
-        "seeds",
-        "verdict",
-        *REGIONS[:-1],
-    )
+    table = _table("control", "difference", "seeds", "verdict", *REGIONS[:-1])
     for control in cells["control"].unique(maintain_order=True).to_list():
         table.add_row(*_control_row(control, cells.filter(pl.col("control") == control)))
     return table
@@ -154,15 +170,22 @@ def _control_row(control: str, cells: pl.DataFrame) -> list[str | Text]:
         shares.append(f"{passed} of {len(verdicts)}" if verdicts else "")
     return [
         control,
-        f"{own['difference']:+.3f} [{own['lower']:+.3f}, {own['upper']:+.3f}]",
+        # Rich reads [...] as a style.
+        Text(f"{own['difference']:+.3f} [{own['lower']:+.3f}, {own['upper']:+.3f}]"),
         str(own["seeds"]),
         Text(own["verdict"], style=VERDICT_STYLES[own["verdict"]]),
         *shares,
     ]
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_style="bold", title_justify="left", header_style="dim", box=None, pad_edge=False)
+def _titled(title: str | Text, table: Table, note: str = "") -> RenderableType:
+    """Return a table under its title: Rich would break the title to the width of the table."""
+    heading = Text(title, style="bold") if isinstance(title, str) else title
+    return Group(heading, *([Text(note, style="dim")] if note else []), table, Text())
+
+
+def _table(*columns: str) -> Table:
+    table = Table(header_style="dim", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ONE_LINE)
     return table

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,21 @@ def digits(digits_file: Path) -> Mapping[str, Any]:
 
     with np.load(digits_file, allow_pickle=False) as file:
         return dict(file)
+
+
+BESIDE_THE_CHECKOUT = Path(__file__).parents[1] / "../shared/histories/public-mlflow-histories.tar.gz"
+
+
+@pytest.fixture(scope="session")
+def public_stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Every SQLite file of the archive of public MLflow stores, by its path inside it; skips where it is absent."""
+    archive = Path(os.environ.get("GREEDYLR_PUBLIC_HISTORIES", BESIDE_THE_CHECKOUT)).resolve()
+    if not archive.is_file():
+        pytest.skip(f"the archive of public MLflow stores is absent: {archive}; GREEDYLR_PUBLIC_HISTORIES names it")
+    folder = tmp_path_factory.mktemp("public_histories")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, members=[m for m in tar.getmembers() if m.name.endswith(".db")], filter="data")
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.db"))}
 
 
 @pytest.fixture(scope="session")

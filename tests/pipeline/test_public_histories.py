@@ -5,10 +5,7 @@ The archive is input for tests only; where it is absent these tests are skipped.
 
 import hashlib
 import math
-import os
 import sqlite3
-import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -21,28 +18,14 @@ from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 pytestmark = pytest.mark.public_histories
 
-BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "../shared/histories/public-mlflow-histories.tar.gz"
-
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """Every SQLite file of the archive, by its path inside it."""
-    archive = Path(os.environ.get("GREEDYLR_PUBLIC_HISTORIES", BESIDE_THE_CHECKOUT)).resolve()
-    if not archive.is_file():
-        pytest.skip(f"the archive of public MLflow stores is absent: {archive}; GREEDYLR_PUBLIC_HISTORIES names it")
-    folder = tmp_path_factory.mktemp("public_histories")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, members=[m for m in tar.getmembers() if m.name.endswith(".db")], filter="data")
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.db"))}
-
-
-@pytest.fixture(scope="module")
-def ingested(stores, tmp_path_factory):
+def ingested(public_stores, tmp_path_factory):
     """The warehouse after one ingest call over all stores, what it reported, and the hashes before."""
-    hashes = {name: sha256(path) for name, path in stores.items()}
+    hashes = {name: sha256(path) for name, path in public_stores.items()}
     warehouse = Warehouse(tmp_path_factory.mktemp("warehouse") / "warehouse.duckdb")
-    report = ingest(warehouse, [str(path) for path in stores.values()])
-    return warehouse, dict(zip(stores, report.sources, strict=True)), hashes
+    report = ingest(warehouse, [str(path) for path in public_stores.values()])
+    return warehouse, dict(zip(public_stores, report.sources, strict=True)), hashes
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +69,18 @@ def test_every_store_is_read_or_its_reason_is_given(ingested):
     assert sum(source.status == "read" for source in sources.values()) == 8
 
 
-def test_the_stores_stay_as_they_were(ingested, stores):
+def test_the_stores_stay_as_they_were(ingested, public_stores):
     _, _, before = ingested
-    assert {name: sha256(path) for name, path in stores.items()} == before
-    assert all({file.suffix for file in path.parent.iterdir() if file.is_file()} == {".db"} for path in stores.values())
+    assert {name: sha256(path) for name, path in public_stores.items()} == before
+    assert all(
+        {file.suffix for file in path.parent.iterdir() if file.is_file()} == {".db"} for path in public_stores.values()
+    )
 
 
-def test_runs_points_and_params_are_those_that_a_plain_reader_finds(ingested, stores):
+def test_runs_points_and_params_are_those_that_a_plain_reader_finds(ingested, public_stores):
     warehouse, sources, _ = ingested
     total = 0
-    for name, path in stores.items():
+    for name, path in public_stores.items():
         if sources[name].status != "read":
             continue
         runs, points, params = read_plainly(path)
@@ -110,9 +95,9 @@ def test_runs_points_and_params_are_those_that_a_plain_reader_finds(ingested, st
     assert total == 72
 
 
-def test_a_second_ingest_copies_nothing(ingested, stores):
+def test_a_second_ingest_copies_nothing(ingested, public_stores):
     warehouse, _, _ = ingested
-    report = ingest(warehouse, [str(path) for path in stores.values()])
+    report = ingest(warehouse, [str(path) for path in public_stores.values()])
     assert sum(source.runs_unchanged for source in report.sources) == 72
     assert sum(source.runs_new + source.runs_updated + source.points for source in report.sources) == 0
 
