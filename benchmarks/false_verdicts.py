@@ -4,8 +4,8 @@
 
 Trains the bundled preset `robust` once for each seed, initial weights and order of the data independent. The regret
 differences of pairs of those runs are drawn anew with random signs into trials of 20 pairs, and each trial goes through
-the whole procedure with its looks at 5, 10 and 20. At an error of 5 %, more than 33 false verdicts in 400 trials come by
-chance 2 times in 1,000 (binomial). The planted gain shows that the procedure can see: it is added to each difference.
+the whole procedure with its looks at 5, 10 and 20. At an error of 5 %, more than 33 false verdicts in 400 trials come
+by chance 2 times in 1,000 (binomial). The planted gain, added to each difference, shows that the procedure can see.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from greedylr.registry import without_password
 
 if TYPE_CHECKING:
     from flows.progress import Report
-    from flows.refresh import GroupOutcome
+    from flows.refresh import GroupOutcome, PlannedGroup
     from flows.road import Road
     from pipeline.settings import Settings
 
@@ -60,6 +60,7 @@ def demo(
     with _at_work() as report:
         outcomes, road = run_demo(folder, quick=quick, report=report)
     _print_outcomes(road, outcomes)
+    _exit_where_failed(outcomes)
 
 
 def init(
@@ -131,8 +132,7 @@ def run(
         console().print(plan_table(plan))
     else:
         _print_outcomes(road, outcomes)
-    if "failed" in {*(group.status for group in plan), *(group.status for group in outcomes)}:
-        raise typer.Exit(1)
+    _exit_where_failed([*plan, *outcomes])
 
 
 def promote(
@@ -192,6 +192,11 @@ def _described(config: Path, warehouse: Path | None) -> Road:
     road = Road(settings=_settings(config, warehouse))
     describe(road)
     return road
+
+
+def _exit_where_failed(groups: Sequence[GroupOutcome | PlannedGroup]) -> None:
+    if any(group.status == "failed" for group in groups):
+        raise typer.Exit(1)
 
 
 def _print_outcomes(road: Road, outcomes: Sequence[GroupOutcome]) -> None:

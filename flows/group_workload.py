@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from modulefinder import ModuleFinder
-from pathlib import Path
 
 from flows.road import Learned, Road
+from flows.workload_code import code_hash
 from greedylr.workload import WorkloadDescriptors
 from models.workloads.reference import REFERENCE_DESCRIPTORS, nearest_reference
 
@@ -79,42 +76,3 @@ def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     return GroupWorkload(
         name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCE_DESCRIPTORS[name]
     )
-
-
-def code_hash(place: str, root: Path) -> str:
-    """Return a hash of a user's module or file and of all that it imports from the repository.
-
-    The imports are read from the source: nothing of it is executed here. What stands outside the repository, and what
-    is no Python (a data file), does not count.
-
-    Parameters
-    ----------
-    place
-        "module" or "path/file.py".
-    root
-        The repository.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits; "" for code that is missing or no Python, of which the child process says more.
-    """
-    root = root.resolve()
-    file = root / place
-    finder = ModuleFinder(path=[str(folder) for folder in dict.fromkeys((root, file.parent))])
-    try:
-        if place.endswith(".py"):
-            finder.run_script(str(file))
-        else:
-            finder.import_hook(place)
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return ""
-    files = (getattr(module, "__file__", None) for module in finder.modules.values())
-    return _hash_of(Path(file) for file in files if file)
-
-
-def _hash_of(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]

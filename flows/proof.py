@@ -100,7 +100,7 @@ def _champion(registry_uri: str, name: str) -> Preset | None:
         return None
     rows = registered_presets(registry_uri)
     address = next((row.address for row in rows if row.name == name and CHAMPION in row.aliases), None)
-    return None if address is None else load_preset(address, registry_uri=registry_uri)
+    return None if address is None else load_preset(address, registry_uri=registry_uri, cache="never")
 
 
 def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Retrainer) -> float:

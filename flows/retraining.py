@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from flows.group_workload import REFERENCE, GroupWorkload
 from flows.road import Road
 from greedylr.strict_json import encode
-from models.proving import Trainings
-from models.results import Results
+from models.results import SAME_RATE, Results
 from models.retraining.child import run_in_child
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.execution import run_folder
@@ -27,6 +26,7 @@ from models.retraining.job import (
     read_result,
     write_job,
 )
+from models.training_account import Trainings
 from models.workloads.reference import REFERENCE_DATASETS
 from pipeline.datasets import prepare
 
@@ -106,7 +106,7 @@ class Retrainer:
             for place, configuration in enumerate(job.configurations)
             if trained_for == purpose
             and configuration.name == name
-            and np.isclose(configuration.learning_rate, learning_rate, rtol=1e-9)
+            and np.isclose(configuration.learning_rate, learning_rate, rtol=SAME_RATE, atol=0)
         ]
         if not found:
             raise ValueError(f"{name!r} must have been trained for the {purpose} at {learning_rate:g} to be drawn")

@@ -181,7 +181,8 @@ def _control_row(control: str, cells: pl.DataFrame) -> list[str | Text]:
 def _titled(title: str | Text, table: Table, note: str = "") -> RenderableType:
     """Return a table under its title: Rich would break the title to the width of the table."""
     heading = Text(title, style="bold") if isinstance(title, str) else title
-    return Group(heading, *([Text(note, style="dim")] if note else []), table, Text())
+    notes = [Text(note, style="dim")] if note else []
+    return Group(heading, *notes, *([table] if table.row_count else []), Text())
 
 
 def _table(*columns: str) -> Table:

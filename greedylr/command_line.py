@@ -23,16 +23,18 @@ from rich.console import Console
 from rich.table import Table
 
 import greedylr
-from greedylr.lookup import PresetNotFoundError, bundled_presets, load_preset
-from greedylr.preset import Preset
+from greedylr.exports import ExportFormat, exported
+from greedylr.lookup import LocatedPreset, PresetNotFoundError, bundled_presets, locate_preset
 from greedylr.preset_facts import facts
-from greedylr.registry import DEFAULT_REGISTRY, PresetRow, anchored, database_file, registered_presets
+from greedylr.registry import DEFAULT_REGISTRY, anchored, database_file, registered_presets
 from greedylr.strict_json import encode
+from greedylr.suggestion import bundled_row, ranked_presets
 
 PIPELINE_COMMANDS = ("demo", "init", "ingest", "runs", "run", "promote", "rollback")
 COMMAND_GROUP = "greedylr.commands"
 SETTINGS_FILE = "greedylr.toml"
 WIDTH_OF_A_FILE = 200
+MAX_SUGGESTED = 5
 
 NO_CHECKOUT = (
     "`greedylr {name}` is part of the pipeline, which is not in the installed package: "
@@ -92,6 +94,9 @@ def application() -> typer.Typer:
         show_preset
     )
     presets.command("export", epilog="Example: greedylr presets export robust --output preset.json")(export_preset)
+    presets.command("suggest", epilog="Example: greedylr presets suggest --optimizer adamw --batch-size 64")(
+        suggest_presets
+    )
     app.add_typer(presets, name="presets", epilog="Example: greedylr presets list")
     _add_pipeline(app)
     return app
@@ -113,29 +118,37 @@ def _greedylr(
 
 def list_presets(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the bundled presets and those of the registry."""
-    rows = [_bundled_row(name) for name in bundled_presets()]
+    rows = [bundled_row(name) for name in bundled_presets()]
     uri = registry or _default_registry()
     if uri is not None:
         rows += registered_presets(uri)
     if as_json:
         typer.echo(json.dumps([{**asdict(row), "version": row.version or None} for row in rows], indent=2))
         return
-    table = _table("name", "version", "aliases", "verdict", "starting rate", "created", "address")
+    table = _table("address", "aliases", "verdict", "rate", "created")
     for row in rows:
-        rate = "" if row.learning_rate is None else f"{row.learning_rate:g}"
         verdict = row.verdict + (" (reference)" if row.own_workload is False else "")
-        table.add_row(row.name, row.version, ", ".join(row.aliases), verdict, rate, row.created, row.address)
+        created = row.created[:16].replace("T", " ")
+        table.add_row(row.address, ", ".join(row.aliases), verdict, _rate(row.learning_rate), created)
     console().print(table)
 
 
 def show_preset(address: AddressArgument, registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """Show what a preset does, where it comes from and what its proof said."""
-    preset = _load(address, registry)
+    located = _locate(address, registry)
+    preset = located.preset
     if as_json:
-        content = {"address": address, "content_hash": preset.content_hash, "preset": encode(preset)}
+        content = {
+            "address": address,
+            "version": located.version or None,
+            "content_hash": preset.content_hash,
+            "preset": encode(preset),
+        }
         typer.echo(json.dumps(content, indent=2))
         return
     table = _table("", "", title=preset.name)
+    if located.version:
+        table.add_row("registered", f"{located.name}, version {located.version}")
     for name, value in facts(preset).items():
         table.add_row(name, value)
     console().print(table)
@@ -146,9 +159,35 @@ def export_preset(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")],
     registry: RegistryOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    export_format: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="json: the preset, which load_preset reads without MLflow. For one run: python and lightning are "
+            "programs, transformers is a JSON object of keyword arguments for TrainingArguments.",
+        ),
+    ] = "json",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Starting rate of the run. By default the recommended one.", show_default=False),
+    ] = None,
+    total_steps: Annotated[int | None, typer.Option(help="Optimizer steps of the run.", show_default=False)] = None,
+    steps_per_evaluation: Annotated[
+        int | None, typer.Option(help="Optimizer steps between two losses. By default 1.", show_default=False)
+    ] = None,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="The nearest preset that transformers can express.")
+    ] = False,
 ) -> None:
-    """Write a preset as JSON, which `load_preset` reads without MLflow."""
-    text = _load(address, registry).to_json()
+    """Write a preset to a file, as JSON or for a training program."""
+    text = exported(
+        _locate(address, registry).preset,
+        export_format,
+        learning_rate=learning_rate,
+        total_steps=total_steps,
+        steps_per_evaluation=steps_per_evaluation,
+        nearest=nearest,
+    )
     if output == "-":
         typer.echo(text, nl=False)
         return
@@ -161,6 +200,35 @@ def export_preset(
         raise ValueError(f"--output must not exist yet, got {output!r}; --force overwrites it")
     path.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {path}", err=True)
+
+
+def suggest_presets(
+    optimizer: Annotated[str | None, typer.Option(help="Such as sgd or adamw.")] = None,
+    task: Annotated[str | None, typer.Option(help='A few words, such as "mnist mlp".')] = None,
+    parameters: Annotated[int | None, typer.Option(help="Weights of the model.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step.", min=1)] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Suggest the presets nearest to a training, by what is known of both, the nearest first.
+
+    The distance, from 0 to 1, says how alike the trainings look, not how well the preset will do.
+    """
+    found = ranked_presets(
+        optimizer=optimizer,
+        task=task,
+        parameters=parameters,
+        batch_size=batch_size,
+        registry_uri=registry or _default_registry(),
+    )[:MAX_SUGGESTED]
+    if as_json:
+        typer.echo(json.dumps([asdict(suggestion) for suggestion in found], indent=2))
+        return
+    table = _table("address", "distance", "sure", "rate", "why")
+    for suggestion in found:
+        distance, rate = f"{suggestion.distance:.2f}", _rate(suggestion.row.learning_rate)
+        table.add_row(suggestion.address, distance, suggestion.confidence, rate, suggestion.reason)
+    console().print(table)
 
 
 def console() -> Console:
@@ -179,27 +247,17 @@ def _table(*columns: str, title: str | None = None) -> Table:
         title_justify="left",
     )
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # An address is there to be copied: the other columns make room for it.
+        table.add_column(column, overflow="fold", no_wrap=column == "address")
     return table
 
 
-def _bundled_row(name: str) -> PresetRow:
-    preset = load_preset(name)
-    return PresetRow(
-        name=name,
-        version="",
-        aliases=(),
-        verdict="" if preset.verdict is None else preset.verdict.verdict,
-        own_workload=None,
-        learning_rate=preset.learning_rate,
-        created="",
-        content_hash=preset.content_hash,
-        address=name,
-    )
+def _rate(learning_rate: float | None) -> str:
+    return "" if learning_rate is None else f"{learning_rate:.4g}"
 
 
-def _load(address: str, registry: str | None) -> Preset:
-    return load_preset(
+def _locate(address: str, registry: str | None) -> LocatedPreset:
+    return locate_preset(
         address, registry_uri=registry or (_default_registry() if address.startswith("models:") else None)
     )
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from greedylr.preset_migrations import SCHEMA_VERSION, require_schema_version, to_present_schema
+from greedylr.resolved_preset import ResolvedPreset, resolved_preset
 from greedylr.rule import require_choice, require_count, require_number
 from greedylr.schedules import Schedule
-from greedylr.strict_json import decode, encode, parse, shorten
+from greedylr.strict_json import decode, encode, parse
 from greedylr.verdict import Verdict
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
+    from greedylr.parameter_groups import HasParameterGroups
+    from greedylr.scheduler import GreedyLR, Listener
 
-    from greedylr.scheduler import GreedyLR
-
-SCHEMA_VERSION = 1
 Signal = Literal["training_loss", "validation_loss"]
 
 
@@ -101,15 +101,43 @@ class Preset:
             raise ValueError("a preset needs a rule, got none; a schedule without one is a control")
         if self.learning_rate is not None:
             require_learning_rate(self.learning_rate)
-        _require_schema_version(self.schema_version)
+        require_schema_version(self.schema_version)
 
     @property
     def content_hash(self) -> str:
         """Name of the preset for machines: `content_hash` of its schedule, rate and signal."""
         return content_hash(self.schedule, self.learning_rate, self.signal)
 
+    def resolve(self, learning_rate: float, total_steps: int, *, steps_per_evaluation: int = 1) -> ResolvedPreset:
+        """Return what the preset does in one run: its bounds as rates, its lengths in evaluations.
+
+        Parameters
+        ----------
+        learning_rate
+            > 0, the starting rate.
+        total_steps
+            Planned length of the run in optimizer steps.
+        steps_per_evaluation
+            Optimizer steps between two losses that are handed over.
+
+        Raises
+        ------
+        ValueError
+            If this cannot work: fewer evaluations than patience needs, a factor under 0.5 (or one that would have to
+            be, since losses come rarer than the preset decides), a starting rate outside bounds that are rates.
+        """
+        require_learning_rate(learning_rate)
+        return resolved_preset(self, learning_rate, total_steps, steps_per_evaluation=steps_per_evaluation)
+
     def scheduler(
-        self, optimizer: Optimizer, total_steps: int, *, steps_per_evaluation: int = 1, use_learning_rate: bool = False
+        self,
+        optimizer: HasParameterGroups,
+        total_steps: int,
+        *,
+        steps_per_evaluation: int = 1,
+        use_learning_rate: bool = False,
+        explore: int | None = None,
+        on_change: Listener | None = None,
     ) -> GreedyLR:
         """Return the scheduler of a training of `total_steps` optimizer steps.
 
@@ -123,26 +151,31 @@ class Preset:
             Optimizer steps between two calls of `scheduler.step(loss)`.
         use_learning_rate
             Start from the preset's recommended rate instead of the optimizer's; groups keep their ratios to the first.
+        explore, on_change
+            As in `GreedyLR`.
 
         Raises
         ------
         ValueError
-            If the run is too short for the rate ever to move, or a rate is asked for that the preset does not have; the
-            optimizer is as it was then.
+            As `resolve`, or if a rate is asked for that the preset does not have; the optimizer is as it was then.
         """
-        from greedylr.scheduler import GreedyLR
+        from greedylr.parameter_groups import parameter_groups, read_rate
+        from greedylr.scheduler import GreedyLR, PresetIdentity
 
-        schedule = self.schedule.resolve(total_steps, steps_per_evaluation=steps_per_evaluation)
-        for group in optimizer.param_groups:
-            require_learning_rate(float(group["lr"]))
+        groups = parameter_groups(optimizer)
+        for group in groups:
+            require_learning_rate(read_rate(group))
+        if use_learning_rate and self.learning_rate is None:
+            raise ValueError(f"preset {self.name!r} recommends no starting rate; set the optimizer's lr yourself")
+        first = read_rate(groups[0])
+        start = self.learning_rate if use_learning_rate and self.learning_rate is not None else first
+        resolved = self.resolve(start, total_steps, steps_per_evaluation=steps_per_evaluation)
         if use_learning_rate:
-            if self.learning_rate is None:
-                raise ValueError(f"preset {self.name!r} recommends no starting rate; set the optimizer's lr yourself")
-            first = float(optimizer.param_groups[0]["lr"])
-            for group in optimizer.param_groups:
+            for group in groups:
                 # Not in place (groups may share one tensor), and in this order, so that the first is the rate exactly.
-                group["lr"] = group["lr"] / first * self.learning_rate
-        return GreedyLR(optimizer, schedule)
+                group["lr"] = group["lr"] / first * start
+        identity = PresetIdentity(name=self.name, content_hash=self.content_hash)
+        return GreedyLR(optimizer, resolved.schedule, explore=explore, on_change=on_change, preset=identity)
 
     def with_verdict(self, verdict: Verdict) -> Preset:
         """Return the preset with a verdict."""
@@ -167,10 +200,8 @@ class Preset:
     def from_dict(cls, value: Any) -> Preset:
         """Return the preset of plain builtins; errors as `from_json`."""
         if isinstance(value, Mapping):
-            if "schema_version" not in value:
-                raise ValueError("$.schema_version is missing; this is no GreedyLR preset")
             # Before the fields: those of a newer schema are not known here.
-            _require_schema_version(value["schema_version"])
+            value = to_present_schema(dict(value))
         return decode(cls, value)
 
     @classmethod
@@ -180,14 +211,6 @@ class Preset:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise ValueError(f"{path} cannot be read as a preset: {error}") from error
-
-
-def _require_schema_version(version: object) -> None:
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"schema_version must be {SCHEMA_VERSION}, got {shorten(version)}; a preset of a newer schema "
-            "needs a newer greedylr: pip install --upgrade greedylr"
-        )
 
 
 def _with_one_spelling(value: Any) -> Any:

@@ -67,7 +67,7 @@ def window(rule: RelativeRule | GreedyLRParameters) -> str:
 def bounds(rule: RelativeRule | GreedyLRParameters) -> str:
     """Return between what the rate moves."""
     absolute = isinstance(rule, GreedyLRParameters) and rule.bounds == "absolute"
-    return f"{rule.min_lr:g} to {rule.max_lr:g}" + ("" if absolute else " x start")
+    return f"{rule.min_lr:.3g} to {rule.max_lr:.3g}" + ("" if absolute else " x start")
 
 
 def extras(preset: Preset) -> str:
@@ -86,7 +86,7 @@ def extras(preset: Preset) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
+    return f"{100 * share:.4g} %"
 
 
 def _relative_length(share: float) -> str:
@@ -122,7 +122,7 @@ def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:
     return {
         "verdict": f"{verdict.verdict} against {verdict.primary_control}",
         "regret difference": f"{verdict.difference:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}], "
-        f"{_percent(interval.level)} interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
+        f"{100 * interval.level:.3g} % interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
         "proved on": f"{verdict.workload} ({'the own workload' if verdict.own_workload else 'a reference'})",
         "all cells": cells or "not recorded",
         "attempt": str(verdict.attempt),

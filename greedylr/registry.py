@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,16 @@ NAME_PREFIX = "greedylr-"
 TAG_PREFIX = "greedylr."
 PAGE = 100
 
+# Optimizers by what they do to a gradient: as it is, or scaled by its own history.
+PLAIN_OPTIMIZERS = frozenset({"sgd", "momentum", "nesterov", "asgd"})
+SCALING_OPTIMIZERS = frozenset(
+    {
+        *("adam", "adamw", "adam8bit", "adamw8bit", "adamax", "nadam", "radam", "adagrad", "adadelta", "adafactor"),
+        *("rmsprop", "lamb", "lion", "novograd", "shampoo", "sophia"),
+    }
+)
+OPTIMIZERS = PLAIN_OPTIMIZERS | SCALING_OPTIMIZERS
+
 SQLITE_ADDRESS = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///)(?P<path>[^?]+)(?P<query>\?.*)?")
 PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 # What MLflow answers for a name, a version, a run (the first) and an alias (the second) that it does not have.
@@ -29,6 +41,14 @@ class PresetNotFoundError(LookupError):
     """No preset stands at the address."""
 
 
+class PackageMissingError(PresetNotFoundError):
+    """A package is needed that is not installed; the message names it and what needs it."""
+
+
+class RegistryMissingError(PresetNotFoundError):
+    """There is no registry at this address: a database file that is not there."""
+
+
 class RegistryUnavailableError(Exception):
     """The registry did not answer; the same call may succeed later."""
 
@@ -37,7 +57,10 @@ class RegistryUnavailableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class PresetRow:
-    """A registered preset version as a listing shows it; empty strings where the registry holds no such tag."""
+    """A preset as a listing shows it; empty strings, and None, where the registry holds no such tag.
+
+    `optimizer` and `task` are those of its tags, else those that the name of its group speaks of.
+    """
 
     name: str
     version: str
@@ -48,6 +71,10 @@ class PresetRow:
     created: str
     content_hash: str
     address: str
+    optimizer: str = ""
+    task: str = ""
+    parameters: int | None = None
+    batch_size: int | None = None
 
 
 def anchored(address: str, folder: Path) -> str:
@@ -97,7 +124,7 @@ def connect(address: str | None = None) -> tuple[MlflowClient, str]:
 def require_registry_database(file: Path, address: str) -> None:
     """Raise unless the file is an MLflow database of the installed MLflow's schema; reads only. Errors as `connect`."""
     if not file.is_file():
-        raise PresetNotFoundError(
+        raise RegistryMissingError(
             f"there is no registry at {address}; the first `greedylr run` makes it, or name another one "
             "(MLFLOW_REGISTRY_URI, --registry)"
         )
@@ -131,6 +158,44 @@ def _installed_schema() -> str | None:
     return ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations")).get_current_head()
 
 
+def needs(module: str) -> str:
+    """Return the message for a module that the registry needs and that is not installed."""
+    return (
+        f"the registry needs {module}, which is not installed: pip install mlflow-skinny for a server over HTTP; for a "
+        "database also sqlalchemy alembic, and psycopg2-binary for PostgreSQL; for artifacts on S3 also boto3, on "
+        "Google Cloud google-cloud-storage, on Azure azure-storage-blob azure-identity, unless the server proxies them"
+    )
+
+
+def registry_key(address: str | None = None) -> str:
+    """Return the address of a registry as copies are filed under: absolute, without password; MLflow's own by default.
+
+    Needs no MLflow where the address is given or the environment names it.
+
+    Raises
+    ------
+    ValueError
+        If nothing names a registry and MLflow is not installed.
+    """
+    if not address:
+        loaded = sys.modules.get("mlflow")
+        address = loaded.get_registry_uri() if loaded is not None else _named_by_environment()
+    return without_password(anchored(address.rstrip("/"), Path.cwd()))
+
+
+def _named_by_environment() -> str:
+    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
+        if address := os.environ.get(name):
+            return address
+    try:
+        import mlflow
+    except ImportError as error:
+        raise ValueError(
+            "a registry must be named where MLflow is not installed, got none; set MLFLOW_REGISTRY_URI or registry_uri"
+        ) from error
+    return str(mlflow.get_registry_uri())
+
+
 @contextmanager
 def answering(address: str) -> Iterator[None]:
     """Turn what MLflow raises inside into the two errors of this module, with a message that fits one line.
@@ -138,17 +203,14 @@ def answering(address: str) -> Iterator[None]:
     Raises
     ------
     PresetNotFoundError
-        If MLflow has no such name, version, alias or run, or is not installed itself.
+        If MLflow has no such name, version, alias or run; `PackageMissingError` where a package is not installed.
     RegistryUnavailableError
         For everything else that MLflow, its database or the network raise.
     """
     try:
         yield
     except ImportError as error:
-        raise PresetNotFoundError(
-            f"the registry needs {error.name}, which is not installed: pip install mlflow-skinny for a server, "
-            "also sqlalchemy alembic for a database, also psycopg2-binary for PostgreSQL"
-        ) from error
+        raise PackageMissingError(needs((error.name or str(error)).partition(".")[0])) from error
     except _registry_errors() as error:
         message = one_line(error)
         if getattr(error, "error_code", None) in NOT_FOUND:
@@ -205,6 +267,7 @@ def _all_pages(search: Any) -> list[Any]:
 def _row(version: Any, aliases: list[str]) -> PresetRow:
     tags = {key.removeprefix(TAG_PREFIX): value for key, value in version.tags.items()}
     rate, own = tags.get("learning_rate", ""), tags.get("own_workload", "")
+    task, optimizer = _in_group_name(tags.get("group", ""))
     return PresetRow(
         name=version.name,
         version=str(version.version),
@@ -215,4 +278,19 @@ def _row(version: Any, aliases: list[str]) -> PresetRow:
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         content_hash=tags.get("content_hash", ""),
         address=f"models:/{version.name}/{version.version}",
+        optimizer=tags.get("optimizer", "") or optimizer,
+        task=tags.get("task", "") or task,
+        parameters=_count(tags.get("parameters", "")),
+        batch_size=_count(tags.get("batch_size", "")),
     )
+
+
+def _in_group_name(group: str) -> tuple[str, str]:
+    """Return the task and the optimizer that the name of a group speaks of: by default it is experiment-optimizer."""
+    task, _, optimizer = group.rpartition("-")
+    return (task, optimizer) if optimizer in OPTIMIZERS else (group, "")
+
+
+def _count(text: str) -> int | None:
+    # A tag is anyone's to write: what is no count is no descriptor.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 and int(text) > 0 else None

@@ -70,6 +70,18 @@ class Envelope:
         rise = (step + 1) / ramp_steps if step < ramp_steps else 1.0
         return rise * self._decay(step, total_steps, ramp_steps)
 
+    def level_steps(self, total_steps: int) -> range:
+        """Return steps at which the multiplier is 1, where it need not be computed; the last step stands for the rest.
+
+        Never a step too many, but perhaps a few too few.
+        """
+        ramp_steps = min(round(self.ramp * total_steps), total_steps - 1)
+        if self.shape == "constant":
+            return range(ramp_steps, total_steps)
+        if self.shape in ("final_anneal", "wsd"):
+            return range(ramp_steps, max(ramp_steps, math.floor((1 - self.decay_share) * total_steps) - 1))
+        return range(0)
+
     def _decay(self, step: int, total_steps: int, ramp_steps: int) -> float:
         progress = step / total_steps
         past_ramp = max(0, step - ramp_steps) / (total_steps - ramp_steps)
@@ -181,6 +193,12 @@ class ResolvedSchedule:
     interval: int = 1
     increase_until: int
     decide_until: int
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "steps_per_evaluation", "interval"):
+            require_count(name, getattr(self, name), minimum=1)
+        for name in ("increase_until", "decide_until"):
+            require_count(name, getattr(self, name), minimum=0)
 
     def envelope_multiplier(self, step: int) -> float:
         """Return the envelope's multiplier at a step."""

@@ -25,15 +25,20 @@ class TrailingMean:
         self.total = total
         self.keeps_errors = keeps_errors
 
-    def push(self, value: float) -> None:
-        """Add one value."""
-        self.values.append(value)
-        self.total += value
-        if len(self.values) > self.window_size:
-            oldest = self.values.popleft()
-            self.total -= oldest
-            if not self.keeps_errors and not abs(oldest) <= DWARFS * abs(self.total) < math.inf:
-                self.total = sum(self.values)
+    def push(self, value: float) -> float:
+        """Add one value and return the mean."""
+        values = self.values
+        values.append(value)
+        total = self.total + value
+        count = len(values)
+        if count > self.window_size:
+            oldest = values.popleft()
+            total -= oldest
+            count -= 1
+            if not self.keeps_errors and not abs(oldest) <= DWARFS * abs(total) < math.inf:
+                total = sum(values)
+        self.total = total
+        return total / count
 
     def mean(self) -> float:
         """Return the mean; NaN while there is no value."""

@@ -7,8 +7,7 @@ so that the procedure is the same for batched replicas, a user's own workload an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
 from greedylr.verdict import Verdict
 from models.candidates import COUNT
 from models.cells import Cell, needs_more_seeds
+from models.common_grid import at_rates, tuned_on_grid, tuned_rates
 from models.comparison import MULTIPLES, compare, preset_verdict
 from models.looks import LOOKS
 from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
@@ -25,7 +25,8 @@ from models.regret import RegretScale
 from models.results import Results, concatenate
 from models.retraining.job import Configuration
 from models.seeds import derive_seeds
-from models.tuning import needs_extension, rate_grid, tune
+from models.training_account import Account, Train
+from models.tuning import rate_grid
 
 PRESET = "preset"
 TEST = "test"
@@ -37,23 +38,6 @@ REFERENCE_SEEDS = 3
 BROAD_POINTS = 9
 BROAD_SEEDS = 2
 TUNING_POINTS = 5
-MOST_EXTENSIONS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainings:
-    """Results of some trainings, the mean reporting loss before training, and what they cost."""
-
-    results: Results
-    naive_loss: float
-    device_seconds: float
-
-
-class Train(Protocol):
-    """Trains every configuration with every seed."""
-
-    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
-        """Return one row for each configuration and seed; `purpose` is for the reader of a progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +69,8 @@ class Plan:
     max_seeds
         The last look, one of 5, 10, 20.
     max_trainings
-        A further look is not begun if it would exceed this.
+        At least `expected_trainings` up to the first look. No grid is extended, and no further look begun, that would
+        lead beyond it.
     """
 
     group: str
@@ -130,25 +115,6 @@ class Proof:
     trainings: int
 
 
-class _Account:
-    """Hands trainings on and keeps what they cost and showed."""
-
-    def __init__(self, train: Train) -> None:
-        self._train = train
-        self.parts: dict[str, list[Results]] = {}
-        self.device_seconds = 0.0
-
-    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
-        made = self._train(purpose, configurations, seeds)
-        self.parts.setdefault(purpose, []).append(made.results)
-        self.device_seconds += made.device_seconds
-        return made
-
-    @property
-    def trainings(self) -> int:
-        return sum(len(part) for parts in self.parts.values() for part in parts)
-
-
 def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     """Tune the controls, race the candidates, tune the winner as the controls were, and compare it on fresh seeds.
 
@@ -157,14 +123,15 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     ValueError
         If cosine survives at no rate, or training does not beat the untrained workload.
     """
-    account = _Account(train)
+    first_look, _ = expected_trainings(rivals=len(plan.rivals), max_seeds=plan.max_seeds)
+    account = Account(train, plan.max_trainings - first_look)
     search = derive_seeds("search", plan.group, count=SEARCH_SEEDS)
     primary = {PRIMARY_CONTROL: CONTROLS[PRIMARY_CONTROL]}
-    broad, _ = _on_grid(
+    broad, _ = tuned_on_grid(
         account, "broad tuning", primary, rate_grid(plan.usual_rate, BROAD_POINTS), search[:BROAD_SEEDS]
     )
     grid = rate_grid(broad[PRIMARY_CONTROL], TUNING_POINTS)
-    control_rates, grid = _on_grid(account, "tuning", CONTROLS, grid, search[:TUNING_SEEDS])
+    control_rates, grid = tuned_on_grid(account, "tuning", CONTROLS, grid, search[:TUNING_SEEDS])
     centre = control_rates[PRIMARY_CONTROL]
     scale = _scale(account, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS))
     if not plan.own_workload:
@@ -209,51 +176,7 @@ def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
     return before + compared * LOOKS[0], before + compared * max_seeds
 
 
-def _on_grid(
-    train: _Account, purpose: str, schedules: Mapping[str, Schedule], grid: list[float], seeds: Sequence[int]
-) -> tuple[dict[str, float], list[float]]:
-    """Return the tuned rates and the grid, extended for all schedules alike while an optimum lies on its edge."""
-    results = train(purpose, _at_rates(schedules, grid), seeds).results
-    for _ in range(MOST_EXTENSIONS):
-        beyond = sorted({rate for rates in needs_extension(results).values() for rate in rates})
-        if not beyond:
-            break
-        results = concatenate([results, train(purpose, _at_rates(schedules, beyond), seeds).results])
-        grid = sorted([*grid, *beyond])
-    return _tuned(results), grid
-
-
-def _tuned(results: Results) -> dict[str, float]:
-    """Return the tuned rates; a schedule that survives nowhere keeps the lowest rate, and loses there as diverged.
-
-    GreedyLR with the defaults of transformers has absolute bounds: where the tuned rates lie far below them it may
-    diverge from every start, which is a result and no reason to give up.
-    """
-    diverged = results.has_diverged(results.selection_loss)
-    lost = [name for name in results.schedules() if diverged[results.schedule == name].all()]
-    rates = results.starting_rate
-    if PRIMARY_CONTROL in lost:
-        raise ValueError(
-            f"training must survive at some rate, but {PRIMARY_CONTROL} diverged at every one tried, "
-            f"{rates.min():.3g} to {rates.max():.3g}; lower the usual_learning_rate of the workload, or the "
-            "learning_rate in the group's settings"
-        )
-    if len(lost) == len(results.schedules()):
-        return dict.fromkeys(lost, float(rates.min()))
-    rest = ~np.isin(results.schedule, lost)
-    tuned = tune(Results(**{column.name: getattr(results, column.name)[rest] for column in fields(results)}))
-    return {name: tuned.get(name, float(rates.min())) for name in results.schedules()}
-
-
-def _at_rates(schedules: Mapping[str, Schedule], rates: Sequence[float]) -> list[Configuration]:
-    return [
-        Configuration(name=name, schedule=schedule, learning_rate=rate)
-        for name, schedule in schedules.items()
-        for rate in rates
-    ]
-
-
-def _scale(train: _Account, control_rates: Mapping[str, float], seeds: Sequence[int]) -> RegretScale:
+def _scale(train: Account, control_rates: Mapping[str, float], seeds: Sequence[int]) -> RegretScale:
     configurations = [
         Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate) for name, rate in control_rates.items()
     ]
@@ -271,7 +194,7 @@ def _scale(train: _Account, control_rates: Mapping[str, float], seeds: Sequence[
     return RegretScale(reference=min(losses), naive=made.naive_loss)
 
 
-def _racing(train: _Account) -> TrainCandidates[Candidate]:
+def _racing(train: Account) -> TrainCandidates[Candidate]:
     def trained(
         candidates: Sequence[Candidate], starting_rate_multiples: Sequence[float], seeds: Sequence[int]
     ) -> Results:
@@ -285,10 +208,10 @@ def _racing(train: _Account) -> TrainCandidates[Candidate]:
     return trained
 
 
-def _with_tuned_rate(train: _Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
+def _with_tuned_rate(train: Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
     """Give the winner as many trials for its rate as each control had, at the same rates."""
-    made = train("tuning", _at_rates({winner.name: winner.schedule}, grid), seeds)
-    return replace(winner, learning_rate=_tuned(made.results)[winner.name])
+    made = train("tuning", at_rates({winner.name: winner.schedule}, grid), seeds)
+    return replace(winner, learning_rate=tuned_rates(made.results)[winner.name])
 
 
 def _true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
@@ -303,7 +226,7 @@ def _true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
 
 
 def _compared(
-    train: _Account,
+    train: Account,
     winner: Candidate,
     control_rates: Mapping[str, float],
     base_rate: float,
@@ -342,7 +265,7 @@ def _all_configurations(
             Configuration(name=name, schedule=rival.schedule, learning_rate=rival.learning_rate)
             for name, rival in plan.rivals.items()
         ),
-        *_at_rates(schedules, rates),
+        *at_rates(schedules, rates),
     ]
     # A tuned rate is often one of the multiples; trained once, it serves both cells.
     return list({(each.name, f"{each.learning_rate:.9e}"): each for each in everything}.values())

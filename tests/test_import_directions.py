@@ -30,7 +30,11 @@ RULES = {
         ours=frozenset(),
         # MLflow brings the last two along, and says with their classes what is wrong with a database.
         others_when_called=frozenset({"torch", "mlflow", "alembic", "sqlalchemy"}),
-        others_of_file={"greedylr/command_line.py": frozenset({"typer", "rich"})},
+        others_of_file={
+            "greedylr/command_line.py": frozenset({"typer", "rich"}),
+            "greedylr/huggingface.py": frozenset({"transformers"}),
+            "greedylr/lightning.py": frozenset({"lightning"}),
+        },
     ),
     "features": Rule(others=frozenset({"polars"}), not_even=FILES),
     "models": Rule(others=frozenset({"torch", "sklearn", "numpy", "scipy"}), not_even=frozenset({"sqlite3", "dbm"})),
@@ -136,6 +140,8 @@ def test_every_folder_of_the_table_exists():
         ("greedylr/f.py", "if x:\n    import mlflow", "2 imports mlflow: greedylr imports it inside functions only"),
         ("greedylr/f.py", "def f():\n    import polars", "2 imports polars: greedylr may not use it at all"),
         ("greedylr/f.py", "import typer", "1 imports typer: greedylr may not use it at all"),
+        ("greedylr/f.py", "import transformers", "1 imports transformers: greedylr may not use it at all"),
+        ("greedylr/huggingface.py", "import torch", "1 imports torch: greedylr imports it inside functions only"),
         ("greedylr/f.py", "import flows", "1 imports flows: greedylr may import none of our folders"),
     ],
 )
@@ -152,6 +158,8 @@ def test_an_offender_is_named(tmp_path, file, source, offence):
         ("greedylr/f.py", "def f():\n    import torch\n    from mlflow import tracking"),
         ("greedylr/f.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor"),
         ("greedylr/command_line.py", "import typer\nfrom rich.table import Table"),
+        ("greedylr/huggingface.py", "from transformers import Trainer"),
+        ("greedylr/lightning.py", "from lightning.pytorch import Callback"),
         (
             "features/a.py",
             "import polars as pl\nfrom features.names import words\nfrom greedylr import rule\nimport math",

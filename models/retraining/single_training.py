@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from greedylr.scheduler import RateController
+from greedylr.rate_controller import RateController
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
 from models.retraining.batched_training import as_dtype

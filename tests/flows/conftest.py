@@ -4,14 +4,13 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from greedylr.command_line import main
 from pipeline.run_logging import LoggedRun, Point, log_runs
@@ -70,19 +69,6 @@ class Ended:
     status: int
     out: str
     err: str
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    # Threads that wait for a core that another process has make small programs many times slower.
-    torch.set_num_threads(1)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = before
 
 
 @pytest.fixture(scope="session")

@@ -83,8 +83,14 @@ def test_registered_presets_are_listed_with_them(run: Run, registry: str) -> Non
     assert (row["verdict"], row["own_workload"], row["learning_rate"]) == ("non-inferior", False, 0.03)
     assert row["address"] == "models:/greedylr-mnist-sgd/1"
     status, out, err = run("presets", "list", "--registry", registry)
-    line = next(line for line in out.splitlines() if line.startswith("greedylr-mnist-sgd"))
-    assert line.split()[1:6] == ["1", "candidate", "non-inferior", "(reference)", "0.03"]
+    line = next(line for line in out.splitlines() if "greedylr-mnist-sgd" in line)
+    assert line.split()[:5] == [
+        "models:/greedylr-mnist-sgd/1",
+        "candidate",
+        "non-inferior",
+        "(reference)",
+        "0.03",
+    ]
 
 
 def test_the_registry_is_named_by_environment_or_settings(
@@ -195,7 +201,53 @@ def test_a_wrong_command_is_the_users_mistake(run: Run, arguments: list[str]) ->
     assert "Error" in err and "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["show"], ["export"]])
+def test_the_nearest_presets_are_suggested_first(run: Run, registry: str) -> None:
+    asked = (
+        "presets",
+        "suggest",
+        "--optimizer",
+        "sgd",
+        "--task",
+        "mnist",
+        "--batch-size",
+        "32",
+        "--registry",
+        registry,
+    )
+    status, out, err = run(*asked, "--json")
+    assert (status, err) == (0, "")
+    assert [(row["address"], row["distance"], row["confidence"]) for row in json.loads(out)] == [
+        ("models:/greedylr-mnist-sgd@candidate", pytest.approx(0.0625), "medium"),
+        ("robust", 0.5, "low"),
+        ("anneal", 0.5, "low"),
+        ("core", 0.5, "low"),
+    ]
+    line = run(*asked)[1].splitlines()[1]
+    assert line.split()[:4] == ["models:/greedylr-mnist-sgd@candidate", "0.06", "medium", "0.03"]
+    assert line.endswith(
+        "optimizer sgd as asked; task mnist as asked; batch size unknown; non-inferior on a reference workload"
+    )
+
+
+@pytest.mark.parametrize("command", [["list"], ["suggest", "--optimizer", "sgd", "--batch-size", "32"]])
+def test_an_address_is_whole_in_a_hundred_columns(
+    run: Run, registry: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greedylr.command_line.WIDTH_OF_A_FILE", 100)
+    lines = run("presets", *command, "--registry", registry)[1].splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum(line.split(" ")[0].startswith("models:/greedylr-mnist-sgd") for line in lines) == 1
+
+
+def test_a_suggestion_needs_to_know_something(run: Run) -> None:
+    assert run("presets", "suggest") == (
+        2,
+        "",
+        "Error: a suggestion needs at least one of optimizer, task, parameters, batch_size, got none\n",
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["show"], ["export"], ["suggest"]])
 def test_help_has_an_example(run: Run, command: list[str]) -> None:
     status, out, _ = run("presets", *command, "--help")
     assert status == 0

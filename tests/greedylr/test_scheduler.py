@@ -1,6 +1,7 @@
 import doctest
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from greedylr import (
     ResolvedSchedule,
     Schedule,
 )
+from greedylr.scheduler import schedule_hash
 
 NAN = math.nan
 AT_ONCE = GreedyLRParameters(factor=0.5, patience=0)
@@ -288,6 +290,17 @@ def test_state_dict_hands_out_no_live_internal() -> None:
     ("change", "message"),
     [
         ({"typo": 1}, r"exactly the keys .*, got .*'typo'.*load a state that state_dict\(\) of this version made"),
+        ({"version": 2}, "version of a scheduler state must be 1, got 2; resume with the greedylr that the run began"),
+        ({"step_count": -1}, "step_count of a scheduler state must be an integer >= 0, got -1"),
+        ({"step_count": "3"}, "step_count of a scheduler state must be an integer >= 0, got '3'"),
+        ({"base_learning_rates": [math.nan]}, "learning_rate must be a finite number"),
+        ({"non_finite_since_decision": 0}, "must be true or false, got 0"),
+        ({"schedule": {}}, "schedule.envelope is missing"),
+        ({"bounds": [[1.0]]}, r"bounds\[0\] must have 2 entries"),
+        ({"bounds": [[2.0, 1.0]]}, "max_lr must be a finite number >= 2"),
+        ({"exploration": {"moments": [[1, 9.0]]}}, "exploration.moments"),
+        ({"preset": {"name": "x"}}, "preset.content_hash is missing"),
+        ({"states": [["a"] * 10]}, "states.learning_rate of a scheduler state must be a number"),
         ({"window": {"values": []}}, "the window of a scheduler state has exactly the keys"),
         ({"states": []}, "states of a scheduler state must have 1 entries, got 0"),
         ({"states": [[1.0, 1.0]]}, "each of states must hold learning_rate, initial_learning_rate, best"),
@@ -311,11 +324,35 @@ def test_state_with_a_missing_key_is_refused(missing: str) -> None:
         scheduler.load_state_dict(state)
 
 
-def test_state_of_another_schedule_is_refused() -> None:
-    state = GreedyLR(sgd(0.1), CONTROLS["plateau"].resolve(400)).state_dict()
-    for other in (CONTROLS["plateau"].resolve(800), CONTROLS["plateau_anneal"].resolve(400), AT_ONCE):
-        with pytest.raises(ValueError, match="another schedule; resume with the preset that the run began with"):
-            GreedyLR(sgd(0.1), other).load_state_dict(state)
+def test_schedule_of_the_state_wins_over_a_newer_one_with_a_warning() -> None:
+    old, new = CONTROLS["plateau_anneal"].resolve(400), CONTROLS["plateau_anneal"].resolve(800)
+    through, stopped = GreedyLR(sgd(0.1), old), GreedyLR(sgd(0.1), old)
+    losses = [2.0 + (step % 7) / 10 for step in range(400)]
+    for loss in losses[:150]:
+        through.step(loss)
+        stopped.step(loss)
+    resumed = GreedyLR(sgd(0.1), new)
+    hashes = rf"began with, schedule {schedule_hash(old)}, not with schedule {schedule_hash(new)}; start a new run"
+    with pytest.warns(UserWarning, match=hashes):
+        resumed.load_state_dict(saved_and_loaded(stopped.state_dict()))
+    assert resumed.controller.schedule == old
+    for loss in losses[150:]:
+        through.step(loss)
+        resumed.step(loss)
+        assert resumed.get_last_lr() == through.get_last_lr()
+    assert through.get_last_lr()[0] < 0.001
+
+
+def test_preset_of_the_state_wins_and_both_hashes_are_named() -> None:
+    newer = replace(PRESET, name="newer", schedule=Schedule(rule=RelativeRule(factor=0.7)))
+    state = PRESET.scheduler(sgd(0.1), 100).state_dict()
+    assert state["preset"] == {"name": "steady", "content_hash": PRESET.content_hash}
+    scheduler = newer.scheduler(sgd(0.1), 100)
+    with pytest.warns(
+        UserWarning, match=rf"'steady' {PRESET.content_hash} .* not with preset 'newer' {newer.content_hash}"
+    ):
+        scheduler.load_state_dict(state)
+    assert scheduler.state_dict() == state
 
 
 def test_state_of_another_number_of_groups_is_refused() -> None:
@@ -323,12 +360,134 @@ def test_state_of_another_number_of_groups_is_refused() -> None:
         GreedyLR(sgd(0.1, 0.1), AT_ONCE).load_state_dict(GreedyLR(sgd(0.1), AT_ONCE).state_dict())
 
 
-def test_group_added_later_is_refused_with_the_remedy() -> None:
-    optimizer = sgd(0.1)
+def added(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate})
+
+
+def test_group_added_later_joins_at_its_own_rate_times_the_multiplier_and_the_envelope() -> None:
+    optimizer = sgd(0.5)
+    schedule = Schedule(envelope=Envelope(shape="linear"), rule=AT_ONCE).resolve(8)
+    scheduler = GreedyLR(optimizer, schedule)
+    for loss in (3.0, 2.0):
+        scheduler.step(loss)
+    assert scheduler.get_last_lr() == [0.5 * 2 * 0.75]
+    added(optimizer, 0.25)
+    scheduler.step(1.0)
+    assert scheduler.get_last_lr() == [0.5 * 4 * 0.625, 0.25 * 4 * 0.625]
+    resumed = GreedyLR(sgd(0.5, 0.25), schedule)
+    resumed.load_state_dict(scheduler.state_dict())
+    assert resumed.get_last_lr() == scheduler.get_last_lr()
+
+
+def test_group_added_later_under_absolute_bounds_keeps_to_them() -> None:
+    optimizer = sgd(0.25)
+    scheduler = GreedyLR(
+        optimizer, GreedyLRParameters(factor=0.5, patience=0, bounds="absolute", min_lr=0.25, max_lr=1.5)
+    )
+    for loss in (4.0, 3.0):
+        scheduler.step(loss)
+    added(optimizer, 1.0)
+    with pytest.warns(UserWarning, match="without a loss"):
+        scheduler.step()
+    assert scheduler.get_last_lr() == [0.5, 1.5]
+    for loss in (9.0, 9.0, 9.0):
+        scheduler.step(loss)
+    assert scheduler.get_last_lr() == [0.25, 0.25]
+
+
+def test_group_taken_away_is_refused() -> None:
+    optimizer = sgd(0.1, 0.2)
     scheduler = GreedyLR(optimizer, AT_ONCE)
-    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1})
-    with pytest.raises(ValueError, match=r"must keep the 1 parameter groups .*, got 2; add groups before"):
+    del optimizer.param_groups[1]
+    with pytest.raises(ValueError, match=r"must keep the 2 parameter groups .*, got 1; make a new scheduler"):
         scheduler.step(1.0)
+
+
+def test_groups_move_within_bounds_of_their_own() -> None:
+    parameters = GreedyLRParameters(factor=0.5, patience=0)
+    scheduler = GreedyLR(sgd(0.5, 0.5), parameters, min_lr=[0.5, 1.0], max_lr=[2.0, 8.0])
+    rates = []
+    for loss in (4.0, 3.0, 2.0, 1.0, 9.0, 9.0, 9.0, 9.0):
+        scheduler.step(loss)
+        rates.append(scheduler.get_last_lr())
+    assert rates == [
+        [0.5 * a, 0.5 * b] for a, b in zip((1, 2, 2, 2, 1, 0.5, 0.5, 0.5), (1, 2, 4, 8, 4, 2, 1, 1), strict=True)
+    ]
+    resumed = GreedyLR(sgd(0.5, 0.5), parameters, min_lr=[0.1, 0.1], max_lr=[9.0, 9.0])
+    resumed.load_state_dict(saved_and_loaded(scheduler.state_dict()))
+    assert resumed.state_dict() == scheduler.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"min_lr": [0.1]}, "min_lr must be a list of one number for each of the 2 parameter groups"),
+        ({"max_lr": 3.0}, "max_lr must be a list .*bounds for all groups belong into the schedule"),
+        ({"min_lr": [2.0, 1.0], "max_lr": [1.0, 1.0]}, "max_lr must be a finite number >= 2"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(bounds: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GreedyLR(sgd(0.1, 0.1), AT_ONCE, **bounds)
+
+
+def test_groups_that_share_one_tensor_get_their_own_rates() -> None:
+    rate = torch.tensor(0.5)
+    optimizer = torch.optim.Adam(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))]}, {"params": [torch.nn.Parameter(torch.zeros(1))]}], lr=rate
+    )
+    scheduler = GreedyLR(optimizer, AT_ONCE, max_lr=[1.0, 4.0])
+    for loss in (3.0, 2.0, 1.0):
+        scheduler.step(loss)
+    assert scheduler.get_last_lr() == [0.5, 2.0]
+    assert optimizer.param_groups[0]["lr"] is rate
+
+
+class LooksLikeAnOptimizer:
+    """What DeepSpeed, FSDP and bitsandbytes have in common with torch's optimizers."""
+
+    def __init__(self, rate: Any) -> None:
+        self.param_groups = [{"lr": rate, "params": []}]
+
+
+def test_whatever_has_parameter_groups_is_an_optimizer() -> None:
+    scheduler = GreedyLR(LooksLikeAnOptimizer(0.5), AT_ONCE)
+    for loss in (2.0, 1.0):
+        scheduler.step(loss)
+    assert scheduler.get_last_lr() == [1.0]
+
+
+@pytest.mark.parametrize(
+    "thing", [None, torch.nn.Linear(1, 1), [{"lr": 0.1}], type("Odd", (), {"param_groups": [{}]})()]
+)
+def test_what_has_no_parameter_groups_is_refused(thing: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"optimizer must have param_groups, a list of dicts .*pass the optimizer itself"
+    ):
+        GreedyLR(thing)
+
+
+@pytest.mark.parametrize("rate", ["fast", None, torch.zeros(2)])
+def test_rate_that_is_not_one_number_is_refused(rate: Any) -> None:
+    with pytest.raises(ValueError, match="lr of a parameter group must be one number"):
+        GreedyLR(LooksLikeAnOptimizer(rate))
+
+
+@pytest.mark.parametrize(
+    "loss", ["1.0", [1.0], torch.zeros(2), torch.zeros(1, dtype=torch.complex64), object(), 10**400]
+)
+def test_loss_that_is_not_one_number_is_refused_and_changes_nothing(loss: Any) -> None:
+    scheduler = GreedyLR(sgd(0.1), AT_ONCE)
+    scheduler.step(1.0)
+    before = scheduler.state_dict()
+    with pytest.raises(ValueError, match="loss must be one real number, got"):
+        scheduler.step(loss)
+    assert scheduler.state_dict() == before
+
+
+def test_schedule_that_is_not_resolved_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"schedule must be a ResolvedSchedule .* got Schedule; .*schedule.resolve"):
+        GreedyLR(sgd(0.1), CONTROLS["cosine"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, NAN, math.inf])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from greedylr.rate_controller import RateController
 from greedylr.rule import GreedyLRParameters
-from greedylr.scheduler import RateController
 from greedylr.schedules import CONTROLS, Envelope, RelativeRule, ResolvedSchedule, Schedule
 from models.batched_schedule import BatchedRateController
 

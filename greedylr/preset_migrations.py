@@ -1,0 +1,56 @@
+"""Presets of older schemas, brought to the present one a version at a time before they are decoded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from greedylr.strict_json import shorten
+
+Document = dict[str, Any]
+Migration = Callable[[Document], Document]
+
+SCHEMA_VERSION = 1
+
+# From version -> what makes a document of it one of the next; it need not touch schema_version. Empty: there has been
+# one version only.
+MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def to_present_schema(
+    document: Document, *, present: int = SCHEMA_VERSION, migrations: Mapping[int, Migration] = MIGRATIONS
+) -> Document:
+    """Return a preset's plain builtins as a document of the present schema; the given one stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the version is missing, no version, a newer one, or the document is not what its version says.
+    """
+    if "schema_version" not in document:
+        raise ValueError("$.schema_version is missing; this is no GreedyLR preset")
+    found = document["schema_version"]
+    require_schema_version(found, present=present, path="$.schema_version")
+    for version in range(found, present):
+        if version not in migrations:
+            raise ValueError(f"$.schema_version is {version}, from which no migration leads to {version + 1}")
+        try:
+            document = migrations[version](copy.deepcopy(document)) | {"schema_version": version + 1}
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"$ is no preset of schema version {version}, as its schema_version says: {type(error).__name__} "
+                f"{error}; export it again"
+            ) from error
+    return document
+
+
+def require_schema_version(version: object, *, present: int = SCHEMA_VERSION, path: str = "schema_version") -> None:
+    """Raise ValueError unless `version` is one that can be brought to the present one."""
+    # type(), because True is 1 and 1.0 is 1.
+    if type(version) is not int or not 1 <= version <= present:
+        known = str(present) if present == 1 else f"between 1 and {present}"
+        raise ValueError(
+            f"{path} must be {known}, got {shorten(version)}; a preset of a newer schema "
+            "needs a newer greedylr: pip install --upgrade greedylr"
+        )

@@ -1,0 +1,340 @@
+"""The procedure of a proof on an arithmetic table in place of a training."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from greedylr.preset import Candidate
+from greedylr.schedules import CONTROLS, RelativeRule, Schedule
+from models.comparison import INCUMBENT
+from models.proving import CHAMPION, PRESET, Plan, Proof, Rival, expected_trainings, prove
+from models.results import Results
+from models.retraining.job import Configuration
+from models.training_account import Trainings
+
+HALF = math.sqrt(10.0)
+NAIVE = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """How a schedule fares: its loss at its best rate, that rate, and from which rate on it diverges."""
+
+    floor: float = 0.5
+    best_rate: float = 0.1
+    limit: float = 100.0
+
+
+@dataclass
+class Table:
+    """Looks losses up instead of training, and keeps what it was asked for.
+
+    What a seed brings is shared by all (pairs); `spread` is what is left in a pair, `test_spread` on test seeds.
+    """
+
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    of_schedule: Callable[[Schedule], Curve] = lambda _: Curve(best_rate=0.1 * HALF)
+    spread: float = 0.001
+    test_spread: float | None = None
+    asked: list[tuple[str, tuple[Configuration, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
+        self.asked.append((purpose, tuple(configurations), tuple(seeds)))
+        rows = [(each, seed, *self.losses(purpose, each, seed)) for each in configurations for seed in seeds]
+        results = Results(
+            schedule=np.array([each.name for each, *_ in rows]),
+            starting_rate=np.array([each.learning_rate for each, *_ in rows]),
+            seed=np.array([seed for _, seed, *_ in rows]),
+            selection_loss=np.array([row[2] for row in rows]),
+            reporting_loss=np.array([row[3] for row in rows]),
+            diverged=np.array([math.isnan(row[2]) for row in rows]),
+        )
+        return Trainings(results=results, naive_loss=NAIVE, device_seconds=0.01 * len(rows))
+
+    def losses(self, purpose: str, configuration: Configuration, seed: int) -> tuple[float, float]:
+        if configuration.name in CONTROLS:
+            curve = self.curves.get(configuration.name, default_curve(configuration.name))
+        else:
+            curve = self.curves.get(configuration.name) or self.of_schedule(configuration.schedule)
+        if configuration.learning_rate > curve.limit:
+            return math.nan, math.nan
+        distance = math.log10(configuration.learning_rate / curve.best_rate)
+        shared = np.random.default_rng(seed).normal(0.0, 0.02)
+        key = [seed, *configuration.name.encode(), round(1e6 * math.log(configuration.learning_rate)) % 2**31]
+        spread = self.test_spread if purpose == "test" and self.test_spread is not None else self.spread
+        own = np.random.default_rng(key).normal(0.0, spread, 2)
+        loss = curve.floor + 0.3 * distance**2 + shared
+        return float(loss + own[0]), float(loss + own[1])
+
+    def configurations(self, purpose: str) -> list[Configuration]:
+        return [each for asked, configurations, _ in self.asked if asked == purpose for each in configurations]
+
+    def seeds(self, *purposes: str) -> set[int]:
+        return {seed for purpose, _, seeds in self.asked if purpose in purposes for seed in seeds}
+
+    def looks(self) -> list[int]:
+        return [len(seeds) for purpose, _, seeds in self.asked if purpose == "test"]
+
+
+def default_curve(name: str) -> Curve:
+    # No other control is best at cosine's rate, so that each one's own is a rate by itself.
+    return Curve(best_rate=0.1 if name == "cosine" else 0.1 * HALF)
+
+
+def made(count: int = 8, rate: float = 0.1) -> list[Candidate]:
+    return [
+        Candidate(
+            name=f"candidate-{number}",
+            schedule=Schedule(rule=RelativeRule(factor=0.5 + 0.05 * number)),
+            learning_rate=rate,
+            origin="a test",
+        )
+        for number in range(count)
+    ]
+
+
+def plan(**changes: object) -> Plan:
+    settings: dict[str, object] = {
+        "group": "digits-sgd",
+        "workload": "training.py:workload",
+        "own_workload": True,
+        "attempt": 1,
+        "usual_rate": 0.1,
+        "rivals": {},
+        "max_seeds": 20,
+        "max_trainings": 10_000,
+    }
+    return Plan(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def rates_tried(table: Table, name: str) -> list[float]:
+    return sorted(round(each.learning_rate, 9) for each in table.configurations("tuning") if each.name == name)
+
+
+def own_cell(proof: Proof, control: str) -> str:
+    return next(cell.verdict for cell in proof.cells if cell.control == control and cell.region == "own rate")
+
+
+def test_every_control_and_the_winner_try_the_same_rates_with_the_same_seeds() -> None:
+    table = Table()
+    proof = prove(made(), table, plan())
+    for name in (*CONTROLS, proof.winner.name):
+        assert rates_tried(table, name) == [0.01, 0.031622777, 0.1, 0.316227766, 1.0]
+    seeds = {asked for purpose, _, asked in table.asked if purpose == "tuning"}
+    assert len(seeds) == 1
+    assert proof.base_rate == proof.control_rates["cosine"] == pytest.approx(0.1)
+    assert proof.control_rates["linear"] == proof.winner.learning_rate == pytest.approx(0.1 * HALF)
+
+
+def test_the_grid_is_extended_for_all_alike_while_one_optimum_lies_on_its_edge() -> None:
+    table = Table(curves={"inverse_sqrt": Curve(best_rate=10.0)})
+    proof = prove(made(), table, plan())
+    extended = [0.01, 0.031622777, 0.1, 0.316227766, 1.0, 3.16227766, 10.0, 31.6227766]
+    for name in (*CONTROLS, proof.winner.name):
+        assert rates_tried(table, name) == pytest.approx(extended)
+    assert proof.control_rates["inverse_sqrt"] == pytest.approx(10.0)
+
+
+def test_the_grid_is_laid_around_cosines_rate_wherever_the_usual_rate_was() -> None:
+    curves = {name: Curve(best_rate=0.0316) for name in CONTROLS}
+    proof = prove(made(), Table(curves=curves), plan(usual_rate=1.0))
+    assert proof.base_rate == pytest.approx(1.0 / HALF**3)
+
+
+def test_test_seeds_serve_nothing_else() -> None:
+    table = Table()
+    prove(made(), table, plan())
+    search, reference, test = (
+        table.seeds("broad tuning", "tuning", "race"),
+        table.seeds("reference"),
+        table.seeds("test"),
+    )
+    assert (len(search), len(reference)) == (7, 3)
+    assert len(test) >= 5
+    assert not search & reference and not search & test and not reference & test
+
+
+def test_each_attempt_and_each_preset_has_test_seeds_of_its_own() -> None:
+    tables = [Table(), Table(), Table()]
+    prove(made(), tables[0], plan())
+    prove(made(), tables[1], plan(attempt=2))
+    prove(made(), tables[2], plan(usual_rate=0.11))  # another grid, another rate, another preset
+    test = [table.seeds("test") for table in tables]
+    assert not test[0] & test[1] and not test[0] & test[2] and not test[1] & test[2]
+    assert len({frozenset(table.seeds("tuning", "race")) for table in tables}) == 1
+
+
+def test_the_same_proof_again_is_the_same() -> None:
+    first, second = (prove(made(), Table(), plan()) for _ in range(2))
+    assert first.verdict == second.verdict
+    assert first.cells == second.cells
+    assert first.winner == second.winner
+
+
+@pytest.mark.parametrize("rivals", [0, 1, 2])
+@pytest.mark.parametrize("max_seeds", [5, 20])
+def test_expected_trainings_are_those_spent_where_no_grid_is_extended(rivals: int, max_seeds: int) -> None:
+    # Tuned rates are clear, but nothing is decided at the end, so that every look is taken.
+    wide = Table(test_spread=3.0)
+    known = {
+        name: Rival(schedule=CONTROLS["step"], learning_rate=rate)
+        for name, rate in ((INCUMBENT, 0.02), (CHAMPION, 0.03))
+    }
+    proof = prove(made(), wide, plan(rivals=dict(list(known.items())[:rivals]), max_seeds=max_seeds))
+    assert all(cell.verdict == "undecided" and cell.seeds == max_seeds for cell in proof.cells)
+    expected = {0: (901, 2461), 1: (906, 2481), 2: (911, 2501)}[rivals]
+    assert expected_trainings(rivals=rivals, max_seeds=20) == expected
+    assert proof.trainings == expected_trainings(rivals=rivals, max_seeds=max_seeds)[max_seeds == 20]
+    assert proof.device_seconds == pytest.approx(0.01 * proof.trainings)
+    assert {purpose: len(results) for purpose, results in proof.results.items()} == {
+        "broad tuning": 18,
+        "tuning": 225,
+        "reference": 42,
+        "race": 96,
+        "test": (104 + rivals) * max_seeds,
+    }
+
+
+def test_cells_that_are_decided_are_not_trained_further() -> None:
+    table = Table(curves={"constant": Curve(floor=0.9, best_rate=0.1 * HALF)}, spread=0.05)
+    proof = prove(made(), table, plan())
+    assert table.looks() == [5, 5, 10]
+    tests = [configurations for purpose, configurations, _ in table.asked if purpose == "test"]
+    assert len(tests[0]) > len(tests[1]) >= len(tests[2])
+    constant = [cell for cell in proof.cells if cell.control == "constant"]
+    assert {(cell.verdict, cell.seeds) for cell in constant} == {("better", 5)}
+    assert "constant" not in {each.name for each in (*tests[1], *tests[2])}
+    for cell in proof.cells:
+        assert cell.seeds == 20 or cell.verdict != "undecided"
+
+
+def test_a_further_look_is_taken_only_within_the_allowance() -> None:
+    spent = []
+    for allowed in (901, 2000, 10_000):
+        table = Table(spread=0.5)
+        proof = prove(made(), table, plan(max_trainings=allowed))
+        spent.append(table.looks())
+        assert proof.trainings <= allowed
+    assert spent == [[5], [5, 5], [5, 5, 10]]
+
+
+def test_a_preset_that_is_better_by_more_than_the_margin_is_found_better() -> None:
+    table = Table(of_schedule=lambda _: Curve(floor=0.4, best_rate=0.1 * HALF), spread=0.02)
+    proof = prove(made(), table, plan())
+    assert proof.verdict.verdict == "better"
+    assert proof.verdict.primary_control == "cosine"
+    # 0.1 of the 1.5 that training gains.
+    assert proof.verdict.difference == pytest.approx(-0.1 / 1.5, abs=0.02)
+    assert {own_cell(proof, control) for control in CONTROLS} == {"better"}
+
+
+def test_a_preset_that_is_worse_is_found_worse() -> None:
+    table = Table(of_schedule=lambda _: Curve(floor=0.6, best_rate=0.1 * HALF), spread=0.02)
+    assert prove(made(), table, plan()).verdict.verdict == "worse"
+
+
+def test_a_preset_that_equals_cosine_is_called_neither_better_nor_worse() -> None:
+    verdicts = Counter(
+        prove(made(), Table(spread=0.03), plan(attempt=attempt, max_seeds=5)).verdict.verdict
+        for attempt in range(1, 41)
+    )
+    assert verdicts["better"] + verdicts["worse"] <= 4
+    assert verdicts["non-inferior"] + verdicts["undecided"] >= 36
+
+
+def test_the_candidate_that_searched_best_wins_and_is_compared_under_a_name_of_its_own() -> None:
+    best = made()[5].schedule
+    table = Table(of_schedule=lambda schedule: Curve(floor=0.3 if schedule == best else 0.5, best_rate=0.1 * HALF))
+    proof = prove(made(), table, plan())
+    assert proof.winner.name == "candidate-5"
+    assert proof.race.standings[0].name == "candidate-5"
+    tested = {each.name for each in table.configurations("test")}
+    assert tested == {PRESET, *CONTROLS}
+    assert {each.schedule for each in table.configurations("test") if each.name == PRESET} == {best}
+
+
+def test_incumbent_and_champion_are_met_at_their_own_rates_and_the_incumbent_decides() -> None:
+    rivals = {
+        INCUMBENT: Rival(schedule=CONTROLS["cosine"], learning_rate=0.001),
+        CHAMPION: Rival(schedule=made()[3].schedule, learning_rate=0.05),
+    }
+    table = Table(curves={INCUMBENT: Curve(floor=0.9, best_rate=0.001), CHAMPION: Curve(floor=0.4, best_rate=0.05)})
+    proof = prove(made(), table, plan(rivals=rivals))
+    met = [(cell.control, cell.region, cell.control_rate) for cell in proof.cells if cell.control in rivals]
+    assert met == [(INCUMBENT, "own rate", 0.001), (CHAMPION, "own rate", 0.05)]
+    assert (proof.verdict.primary_control, proof.verdict.verdict) == (INCUMBENT, "better")
+    assert own_cell(proof, CHAMPION) == "worse"
+    # Nobody tunes them: they are what they are.
+    assert not {INCUMBENT, CHAMPION} & {each.name for each in table.configurations("tuning")}
+
+
+def test_a_champion_that_wins_again_is_not_compared_with_itself() -> None:
+    first = prove(made(), Table(), plan()).winner
+    rivals = {CHAMPION: Rival(schedule=first.schedule, learning_rate=first.learning_rate)}
+    table = Table()
+    proof = prove(made(), table, plan(attempt=2, rivals=rivals))
+    assert proof.winner == first
+    assert CHAMPION not in {cell.control for cell in proof.cells}
+    assert CHAMPION not in {each.name for each in table.configurations("test")}
+
+
+def test_on_a_stand_in_rivals_are_left_out_and_candidates_start_from_its_own_rate() -> None:
+    rivals = {INCUMBENT: Rival(schedule=CONTROLS["cosine"], learning_rate=5e-5)}
+    table = Table()
+    proof = prove(made(rate=5e-5), table, plan(own_workload=False, rivals=rivals))
+    assert INCUMBENT not in {cell.control for cell in proof.cells}
+    assert (proof.verdict.primary_control, proof.verdict.own_workload) == ("cosine", False)
+    raced = {round(each.learning_rate, 6) for each in table.configurations("race")}
+    assert raced == {0.011111, 0.033333, 0.1, 0.3}
+
+
+def test_on_the_own_workload_candidates_start_from_the_rate_that_the_logs_gave() -> None:
+    table = Table()
+    prove(made(rate=0.09), table, plan())
+    assert {round(each.learning_rate, 6) for each in table.configurations("race")} == {0.01, 0.03, 0.09, 0.27}
+
+
+def test_a_control_that_survives_at_no_rate_loses_and_stops_nobody() -> None:
+    table = Table(curves={"greedy_transformers": Curve(limit=0.0)})
+    proof = prove(made(), table, plan(max_seeds=5))
+    # Three extensions looked for a rate below.
+    assert proof.control_rates["greedy_transformers"] == pytest.approx(0.01 / HALF**3)
+    lost = [cell for cell in proof.cells if cell.control == "greedy_transformers"]
+    assert {(cell.verdict, cell.only_control_diverged) for cell in lost} == {("better", 5)}
+    assert proof.verdict.primary_control == "cosine"
+
+
+def test_a_preset_that_survives_at_no_rate_is_worse() -> None:
+    table = Table(of_schedule=lambda _: Curve(limit=0.0))
+    proof = prove(made(), table, plan(max_seeds=5))
+    assert proof.verdict.verdict == "worse"
+    assert {cell.only_preset_diverged for cell in proof.cells} == {5}
+
+
+def test_a_workload_on_which_cosine_survives_nowhere_cannot_be_proved_on() -> None:
+    table = Table(curves={name: Curve(limit=0.0) for name in CONTROLS})
+    with pytest.raises(ValueError) as raised:
+        prove(made(), table, plan())
+    assert str(raised.value) == (
+        "training must survive at some rate, but cosine diverged at every one tried, 3.16e-05 to 10; lower the "
+        "usual_learning_rate of the workload, or the learning_rate in the group's settings"
+    )
+
+
+def test_a_workload_that_training_does_not_improve_cannot_be_proved_on() -> None:
+    table = Table(curves={name: Curve(floor=2.5) for name in CONTROLS})
+    with pytest.raises(ValueError, match="if training does not beat the constant predictor"):
+        prove(made(), table, plan())
+
+
+def test_no_grid_is_extended_beyond_the_allowance() -> None:
+    table = Table(curves={"inverse_sqrt": Curve(best_rate=100.0)})
+    # An extension is one rate for 14 controls and the winner with three seeds: 45 trainings.
+    for spare, rates in ((44, 5), (45, 6), (89, 6), (90, 7), (1000, 8)):
+        table.asked.clear()
+        prove(made(), table, plan(max_trainings=901 + spare, max_seeds=5))
+        assert len(rates_tried(table, "cosine")) == rates, spare
