@@ -45,7 +45,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 benchmarks: $(STAMP)  ## speed, as ratios against named references
-	$(BIN)/python -m benchmarks.retraining
+	$(BIN)/python benchmarks/retraining.py
+	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/false_verdicts.py
 
 clean:  ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 from flows.road import Learned, Road
 from flows.workload_code import code_hash
 from greedylr.workload import WorkloadDescriptors
+from models.retraining.user_code import OUR_PACKAGES
 from models.workloads.reference import REFERENCE_DESCRIPTORS, nearest_reference
 
 REFERENCE = "reference:"
@@ -46,7 +49,7 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
     Raises
     ------
     ValueError
-        If the settings name a reference workload that does not exist.
+        If the settings name a reference workload, a file or a module that does not exist.
     """
     address = road.settings.group(group).workload
     if address is None:
@@ -61,6 +64,7 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
             )
         return reference_workload(name, own=True)
     place, _, _ = address.rpartition(":")
+    _require_place(place, road.root, group)
     return GroupWorkload(
         name=address.rsplit("/", 1)[-1],
         own=True,
@@ -75,4 +79,38 @@ def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     """Return a reference workload as a group's own or as a stand-in."""
     return GroupWorkload(
         name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCE_DESCRIPTORS[name]
+    )
+
+
+def _require_place(place: str, root: Path, group: str) -> None:
+    """Raise ValueError unless a workload's file or module is there; nothing of it is imported."""
+    if place.endswith(".py"):
+        if not (root / place).is_file():
+            raise ValueError(f"the workload's file must exist, got {str(root / place)!r} for group {group}")
+    elif not (_stands_in(root, place) or _is_installed(root, place)):
+        raise ValueError(
+            f"the workload's module must exist in {root.resolve()} or be installed, got {place!r} for group {group}"
+        )
+
+
+def _stands_in(root: Path, module: str) -> bool:
+    path = root.joinpath(*module.split("."))
+    return path.with_name(f"{path.name}.py").is_file() or path.is_dir()
+
+
+def _is_installed(root: Path, module: str) -> bool:
+    """Say whether Python finds the outermost package elsewhere; what lies in it is known only once it is imported."""
+    package = module.partition(".")[0]
+    # Where a job is trained our own packages are not to be had.
+    if package in OUR_PACKAGES:
+        return False
+    try:
+        found = find_spec(package)
+    except ValueError:
+        return True
+    if found is None:
+        return False
+    # A folder of the user's without __init__.py gives way to a package of its name that is installed.
+    return not (root / package).is_dir() or (
+        found.origin is not None and not Path(found.origin).is_relative_to(root.resolve())
     )

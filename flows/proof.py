@@ -1,4 +1,4 @@
-"""The proof of a group's preset: trained, judged, drawn, registered, and written down in one transaction."""
+"""The proof of a group's preset: trained, judged, drawn, registered, and written down."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import polars as pl
 
 import greedylr
 from flows.group_workload import GroupWorkload
-from flows.promotion import alias_of
-from flows.retraining import Retrainer
-from flows.road import Learned, Road, group_candidates
+from flows.registration import champion_of, place_of, register_key, register_proof, registered_versions
+from flows.retraining import TRAINING_VERSION, Retrainer
+from flows.road import PORTFOLIO, Learned, Road, group_candidates
 from flows.stage_keys import stage_key
-from greedylr.lookup import load_preset
+from greedylr.lookup import bundled_presets, load_preset
 from greedylr.preset import Candidate, Preset, Provenance
-from greedylr.registry import database_file, registered_presets
 from greedylr.strict_json import encode
-from models.comparison import INCUMBENT, headline
+from models.comparison import INCUMBENT
 from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
 from pipeline.plots import group_picture
-from pipeline.preset_registry import RegisteredPreset, register, registered_name
+from pipeline.preset_registry import RegisteredPreset
 
 logger = logging.getLogger(__name__)
 
@@ -34,27 +34,32 @@ DRAWN = ("cosine", "linear", "constant")
 
 
 def proof_key(road: Road, learned: Learned, workload: GroupWorkload) -> str:
-    """Return the key of a group's proof: what it was learned from, what is retrained, and with what means."""
+    """Return the key of a group's proof: what it was learned from, what is retrained, and with what means.
+
+    Where the result goes is no part of it, nor in which folder the repository stands: another place is no reason for a
+    second draw.
+    """
     settings = road.settings.group(learned.group)
     return stage_key(
         "prove",
         PROVE_VERSION,
         learned=learned.key,
-        workload=workload.address,
+        workload=workload.address.removeprefix(f"{road.root.resolve()}/"),
         own=workload.own,
         code=workload.code,
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         max_seeds=road.settings.budget.max_seeds,
         max_replicas=road.settings.budget.max_replicas,
-        promotion=road.settings.promotion.mode,
-        registry=road.settings.registry_uri,
+        training=TRAINING_VERSION,
+        torch=metadata.version("torch"),
+        portfolio={name: load_preset(name).content_hash for name in PORTFOLIO if name in bundled_presets()},
         device=road.device.partition(":")[0],
     )
 
 
 def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset:
-    """Prove a preset for a group, register it, and write rows and key in one transaction.
+    """Prove a preset for a group, register it, write rows and key in one transaction, and then the registration's key.
 
     Raises
     ------
@@ -64,16 +69,19 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     """
     # First, because a registry that does not answer must not be found out after hours of retraining.
     rivals = rivals_of(road, learned)
+    key = proof_key(road, learned, workload)
+    attempt = _attempt(road, learned.group, key)
     train = Retrainer(road, learned.group, workload)
     usual_rate = _usual_rate(road, learned, workload, train)
-    plan = _plan(road, learned, workload, usual_rate, rivals)
+    plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
     candidates = group_candidates(learned, usual_rate)
     proof = prove(candidates, train, plan)
     preset = _preset(learned, workload, proof)
     picture = _draw(road, learned.group, train, proof)
-    registered = _register(road, learned.group, preset, proof, picture)
+    registered = register_proof(road, learned.group, preset, proof, picture)
     tables = _rows(road, learned.group, candidates=candidates, proof=proof, preset=preset, registered=registered)
-    road.warehouse.finish_stage(learned.group, "prove", proof_key(road, learned, workload), tables)
+    road.warehouse.finish_stage(learned.group, "prove", key, tables)
+    road.warehouse.finish_stage(learned.group, "register", register_key(road, key), {})
     return preset
 
 
@@ -88,19 +96,17 @@ def rivals_of(road: Road, learned: Learned) -> dict[str, Rival]:
     rivals = {}
     if (incumbent := learned.statistics.incumbent) is not None:
         rivals[INCUMBENT] = Rival(schedule=incumbent.schedule, learning_rate=incumbent.learning_rate)
-    champion = _champion(road.settings.registry_uri, registered_name(learned.group))
+    champion = _champion(road, learned.group)
     if champion is not None and champion.learning_rate is not None:
         rivals[CHAMPION] = Rival(schedule=champion.schedule, learning_rate=champion.learning_rate)
     return rivals
 
 
-def _champion(registry_uri: str, name: str) -> Preset | None:
-    file = database_file(registry_uri)
-    if file is not None and not file.exists():
+def _champion(road: Road, group: str) -> Preset | None:
+    row = champion_of(registered_versions(road, group))
+    if row is None:
         return None
-    rows = registered_presets(registry_uri)
-    address = next((row.address for row in rows if row.name == name and CHAMPION in row.aliases), None)
-    return None if address is None else load_preset(address, registry_uri=registry_uri, cache="never")
+    return load_preset(row.address, registry_uri=road.settings.registry_uri, cache="never")
 
 
 def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Retrainer) -> float:
@@ -111,14 +117,19 @@ def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Re
 
 
 def _plan(
-    road: Road, learned: Learned, workload: GroupWorkload, usual_rate: float, rivals: Mapping[str, Rival]
+    road: Road,
+    learned: Learned,
+    workload: GroupWorkload,
+    usual_rate: float,
+    rivals: Mapping[str, Rival],
+    attempt: int,
 ) -> Plan:
     budget = road.settings.budget
     return Plan(
         group=learned.group,
         workload=workload.name,
         own_workload=workload.own,
-        attempt=_attempts(road, learned.group) + 1,
+        attempt=attempt,
         usual_rate=usual_rate,
         rivals=rivals,
         max_seeds=budget.max_seeds,
@@ -126,9 +137,19 @@ def _plan(
     )
 
 
-def _attempts(road: Road, group: str) -> int:
+def _attempt(road: Road, group: str, key: str) -> int:
+    """Return the number of a proof: that of the same proof where it was begun before, else the next.
+
+    A warehouse can be lost or begun anew; the registry knows of its attempts too.
+    """
+    begun, _, of_proof = (road.warehouse.stage_key(group, "attempt") or "").partition(" ")
+    if of_proof == key:
+        return int(begun)
     rows = road.warehouse.frame("select max(attempt) as last from preset_versions where group_name = ?", [group])
-    return rows["last"][0] or 0
+    registered = [row.attempt or 0 for row in registered_versions(road, group)]
+    attempt = max(rows["last"][0] or 0, *registered, 0) + 1
+    road.warehouse.finish_stage(group, "attempt", f"{attempt} {key}", {})
+    return attempt
 
 
 def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
@@ -142,6 +163,7 @@ def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
         provenance=Provenance(
             group=learned.group,
             origin=proof.winner.origin,
+            learning_rate_source=_rate_source(from_logs, tuned=workload.own),
             history_fingerprint=learned.fingerprint,
             runs=learned.runs,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,6 +173,13 @@ def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
     )
 
 
+def _rate_source(from_logs: float | None, *, tuned: bool) -> str:
+    logs = "nothing" if from_logs is None else f"{from_logs:.3g}"
+    if tuned:
+        return f"tuned live on search seeds, as the controls' rates; the logs recommend {logs}"
+    return "" if from_logs is None else "recommended by the logs, not tried: another workload was retrained"
+
+
 def _draw(road: Road, group: str, train: Retrainer, proof: Proof) -> Path:
     path = road.data / "pictures" / f"{group}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,27 +187,6 @@ def _draw(road: Road, group: str, train: Retrainer, proof: Proof) -> Path:
     curves |= {name: train.curves(TEST, name, proof.control_rates[name]) for name in DRAWN}
     group_picture(path, f"{group}, each schedule at its own rate", curves)
     return path
-
-
-def _register(road: Road, group: str, preset: Preset, proof: Proof, picture: Path) -> RegisteredPreset:
-    against_champion = [cell.verdict for cell in proof.cells if cell.control == CHAMPION]
-    alias, reason = alias_of(proof.verdict, against_champion, road.settings.promotion.mode)
-    shares = headline(proof.cells)
-    return register(
-        road.settings.registry_uri,
-        preset,
-        group,
-        alias,
-        artifact_folder=road.data / "artifacts",
-        pictures=(picture,),
-        evidence={
-            "cells.json": json.dumps([encode(cell) for cell in proof.cells], indent=1),
-            "headline.json": json.dumps([{**encode(row), "share": row.share} for row in shares], indent=1),
-            "control_rates.json": json.dumps(dict(proof.control_rates), indent=1),
-            "race.json": json.dumps([encode(standing) for standing in proof.race.standings], indent=1),
-        },
-        reason=reason,
-    )
 
 
 def _rows(
@@ -195,9 +203,7 @@ def _rows(
         {
             "group_name": [group],
             "attempt": [attempt],
-            "registered_name": [registered.name],
-            "version": [int(registered.version)],
-            "alias": [registered.address.rpartition("@")[2]],
+            **{name: [value] for name, value in place_of(registered).items()},
             "preset_hash": [preset.content_hash],
             "preset": [preset.to_json()],
             "verdict": [proof.verdict.verdict],
@@ -215,6 +221,9 @@ def _rows(
         ),
         "retrainings": _retrainings(proof),
         "cells": _cell_rows(proof),
+        "mean_regrets": pl.DataFrame(
+            {"schedule_name": list(proof.mean_regrets), "mean_regret": list(proof.mean_regrets.values())}
+        ).with_columns(attempt=pl.lit(attempt)),
         # Kept for ever: the number of attempts is part of every verdict.
         "preset_versions": pl.concat([earlier, version], how="vertical_relaxed") if len(earlier) else version,
     }

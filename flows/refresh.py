@@ -10,9 +10,10 @@ from typing import Literal
 
 from flows.group_workload import GroupWorkload, group_workload
 from flows.proof import proof_key, prove_group, rivals_of
+from flows.registration import register_again, register_key
 from flows.road import Learned, Road, describe, ingest, learn
 from greedylr.lookup import bundled_presets
-from greedylr.registry import PresetNotFoundError, RegistryUnavailableError
+from greedylr.registry import PresetNotFoundError, RegistryUnavailableError, without_password
 from models.proving import expected_trainings
 from models.retraining.errors import WorkloadFailedError
 from pipeline.errors import GreedyLRPipelineError
@@ -29,7 +30,7 @@ GROUP_ERRORS = (
     ValueError,
 )
 
-Status = Literal["proved", "unchanged", "too few runs", "waiting", "failed"]
+Status = Literal["proved", "registered", "unchanged", "too few runs", "waiting", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class GroupOutcome:
     Parameters
     ----------
     status, message
-        The message says why where it is not "proved".
+        "registered": a preset proved before has gone to another registry. The message says why where it is not
+        "proved".
     own_workload_seconds
         Time that went into a workload of the user's own.
     """
@@ -57,7 +59,7 @@ class PlannedGroup:
     Parameters
     ----------
     status
-        "proved" stands for "would be proved".
+        "proved" stands for "would be proved", "registered" likewise.
     runs
         Usable ones.
     workload, own_workload
@@ -130,6 +132,8 @@ def refresh_group(road: Road, group: str, *, retrain_own_workloads: bool = True)
         if status == "proved":
             logger.info("group %s: proving a preset on %s", group, workload.name)
             prove_group(road, learned, workload)
+        elif status == "registered":
+            register_again(road, group, register_key(road, proof_key(road, learned, workload)))
     except GROUP_ERRORS as error:
         logger.error("group %s failed: %s", group, error)
         status, message = "failed", str(error)
@@ -185,8 +189,12 @@ def _due(road: Road, learned: Learned, workload: GroupWorkload, *, retrain_own_w
             "too few runs",
             f"{learned.runs} usable runs, fewer than {least}: use a bundled preset ({', '.join(names)})",
         )
-    if road.warehouse.stage_key(learned.group, "prove") == proof_key(road, learned, workload):
-        return "unchanged", "nothing new since its preset was proved"
+    key = proof_key(road, learned, workload)
+    if road.warehouse.stage_key(learned.group, "prove") == key:
+        if road.warehouse.stage_key(learned.group, "register") == register_key(road, key):
+            return "unchanged", "nothing new since its preset was proved"
+        registry = without_password(road.settings.registry_uri)
+        return "registered", f"nothing new since its preset was proved, which goes to the registry {registry}"
     if workload.users and not retrain_own_workloads:
         return "waiting", "learned; its proof waits for `greedylr run` or a nightly budget"
     _require_budget(road, learned, workload)

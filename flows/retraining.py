@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ from models.retraining.job import (
 from models.training_account import Trainings
 from models.workloads.reference import REFERENCE_DATASETS
 from pipeline.datasets import prepare
+
+# Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
+# change in the scheduler's rule, the training, an optimizer or a reference workload.
+TRAINING_VERSION = 1
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +120,8 @@ class Retrainer:
 
     def _name(self, job: Job) -> str:
         # A user's code is part of what was trained; the data set's name holds the hash of its content.
-        content = [encode(job), self._workload.code, self._data.name if self._data else ""]
+        data = self._data.name if self._data else ""
+        content = [encode(job), self._workload.code, data, TRAINING_VERSION, metadata.version("torch")]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     def _run(self, folder: Path, what: str) -> None:

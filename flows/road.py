@@ -43,6 +43,14 @@ RUNS = (
     "qualify row_number() over (partition by run_uuid order by ingested_at desc, run_id) = 1 order by run_id"
 )
 
+# What a run was configured with. MLflow's own tags (who started it, a note) say nothing of what was trained.
+CONFIGURED = """
+select run_id, md5(string_agg(md5(kind || chr(31) || key || chr(31) || coalesce(value, '')), '' order by kind, key))
+    as configured
+from (select 'param' as kind, * from params union all select 'tag', * from tags where not starts_with(key, 'mlflow.'))
+group by run_id
+"""
+
 # Bundled presets in the order in which they enter a race.
 PORTFOLIO = ("robust", "anneal", "core")
 
@@ -87,7 +95,7 @@ class Learned:
     runs
         Number of usable runs.
     fingerprint
-        Hash of the runs as the warehouse holds them.
+        Hash of the runs' content.
     statistics
         Of the logs.
     key
@@ -119,7 +127,8 @@ def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
 def describe(road: Road) -> list[str]:
     """Give every run roles, trajectory and descriptors, put the usable ones into groups; return the groups' names."""
     runs = road.warehouse.frame(RUNS)
-    seen = fingerprint(runs)
+    # The rows of these stages bear run ids, which name the source; they are cheap to make again.
+    seen = fingerprint(road.warehouse, runs, of_copies=True)
     _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
     by = list(road.settings.groups.by)
     key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=ROLES_VERSION, by=list(by))
@@ -128,10 +137,24 @@ def describe(road: Road) -> list[str]:
     return road.warehouse.frame("select distinct group_name from run_groups order by 1")["group_name"].to_list()
 
 
-def fingerprint(runs: pl.DataFrame) -> str:
-    """Return a hash of what the warehouse holds of some runs: ids, names, points and states."""
-    columns = ["run_id", "experiment_name", "status", "lifecycle_stage", "point_count", "ingested_at"]
-    return hashlib.sha256(runs.select(columns).sort("run_id").write_csv().encode()).hexdigest()[:32]
+def fingerprint(warehouse: Warehouse, runs: pl.DataFrame, *, of_copies: bool = False) -> str:
+    """Return a hash of some runs: ids, names, points, states, params and tags.
+
+    Parameters
+    ----------
+    warehouse
+        Which holds them.
+    runs
+        Rows of its table of runs.
+    of_copies
+        Whether it counts too from which source they were read, and when. Without, a store that was moved or copied
+        gives the same hash.
+    """
+    columns = ["run_uuid", "experiment_name", "run_name", "status", "lifecycle_stage", "point_count", "configured"]
+    if of_copies:
+        columns += ["run_id", "ingested_at"]
+    rows = runs.join(warehouse.frame(CONFIGURED), on="run_id", how="left").select(columns).sort("run_uuid")
+    return hashlib.sha256(json.dumps(rows.rows(), default=str).encode()).hexdigest()[:32]
 
 
 def learn(road: Road, group: str) -> Learned:
@@ -139,7 +162,7 @@ def learn(road: Road, group: str) -> Learned:
     runs = road.warehouse.frame(
         "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
     )
-    seen = fingerprint(runs)
+    seen = fingerprint(road.warehouse, runs)
     key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION)
     statistics = group_statistics(group_history(road.warehouse, group))
     if road.warehouse.stage_key(group, "learn") != key:

@@ -46,6 +46,8 @@ class Provenance:
         The group of runs it was made for; empty for a bundled one.
     origin
         What proposed it.
+    learning_rate_source
+        Where the recommended starting rate comes from; empty where there is none.
     history_fingerprint
         Hash of the histories that it was learned from; empty for a bundled one.
     runs
@@ -58,6 +60,7 @@ class Provenance:
 
     group: str = ""
     origin: str
+    learning_rate_source: str = ""
     history_fingerprint: str = ""
     runs: int = 0
     created_at: str = ""

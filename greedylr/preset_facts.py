@@ -17,6 +17,7 @@ SHAPES = {
     "one_cycle": "one cycle",
     "inverse_sqrt": "inverse square root",
 }
+OWN, STAND_IN = "the group's own workload", "a reference workload, standing in"
 STAGES = {
     "hold": "nothing counts in them",
     "continue": "the move is repeated in them",
@@ -44,6 +45,7 @@ def facts(preset: Preset) -> dict[str, str]:
         "stages": _stages(rule),
         "signal": preset.signal.replace("_", " "),
         **_verdict_facts(preset.verdict),
+        "rate from": preset.provenance.learning_rate_source or "nowhere",
         "origin": _origin(preset),
         "content": preset.content_hash,
     }
@@ -123,7 +125,7 @@ def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:
         "verdict": f"{verdict.verdict} against {verdict.primary_control}",
         "regret difference": f"{verdict.difference:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}], "
         f"{100 * interval.level:.3g} % interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
-        "proved on": f"{verdict.workload} ({'the own workload' if verdict.own_workload else 'a reference'})",
+        "proved on": f"{verdict.workload} ({OWN if verdict.own_workload else STAND_IN})",
         "all cells": cells or "not recorded",
         "attempt": str(verdict.attempt),
         "cost": f"{verdict.device_seconds:.0f} s of the device",

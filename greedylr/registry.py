@@ -75,6 +75,7 @@ class PresetRow:
     task: str = ""
     parameters: int | None = None
     batch_size: int | None = None
+    attempt: int | None = None
 
 
 def anchored(address: str, folder: Path) -> str:
@@ -282,6 +283,7 @@ def _row(version: Any, aliases: list[str]) -> PresetRow:
         task=tags.get("task", "") or task,
         parameters=_count(tags.get("parameters", "")),
         batch_size=_count(tags.get("batch_size", "")),
+        attempt=_count(tags.get("attempt", "")),
     )
 
 

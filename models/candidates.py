@@ -138,7 +138,7 @@ def candidates(
             name=outline.name,
             schedule=schedule_of(outline, statistics, rate),
             learning_rate=rate,
-            origin=f"statistics of the logs; starting rate: {source}",
+            origin=f"statistics of the logs; raced from the rate {source}",
         )
         for outline in OUTLINES
     ]
@@ -146,9 +146,11 @@ def candidates(
         name="ramp-wsd20-rise0.85-fall0.70",
         schedule=BEST_KNOWN,
         learning_rate=rate,
-        origin=f"best known configuration; starting rate: {source}",
+        origin=f"best known configuration; raced from the rate {source}",
     )
-    bundled = [replace(each, learning_rate=rate, origin=f"portfolio; starting rate: {source}") for each in portfolio]
+    bundled = [
+        replace(each, learning_rate=rate, origin=f"portfolio; raced from the rate {source}") for each in portfolio
+    ]
     slots = PORTFOLIO_SLOTS if statistics.enough else len(bundled)
     return _without_twins([known, made[0], *bundled[:slots], *made[1:], *bundled[slots:]])[:count]
 

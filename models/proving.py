@@ -17,7 +17,7 @@ from greedylr.verdict import Verdict
 from models.candidates import COUNT
 from models.cells import Cell, needs_more_seeds
 from models.common_grid import at_rates, tuned_on_grid, tuned_rates
-from models.comparison import MULTIPLES, compare, preset_verdict
+from models.comparison import MULTIPLES, compare, mean_regret, preset_verdict
 from models.looks import LOOKS
 from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
 from models.racing import Train as TrainCandidates
@@ -95,6 +95,8 @@ class Proof:
         Cosine's tuned rate, and that of each control.
     cells, verdict
         Of the comparison on test seeds.
+    mean_regrets
+        Of the preset (`PRESET`) and of each control over the starting rates of the comparison, the same for all.
     race
         With its account.
     results
@@ -109,6 +111,7 @@ class Proof:
     scale: RegretScale
     cells: tuple[Cell, ...]
     verdict: Verdict
+    mean_regrets: Mapping[str, float]
     race: Race[Candidate]
     results: Mapping[str, Results]
     device_seconds: float
@@ -135,7 +138,8 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     centre = control_rates[PRIMARY_CONTROL]
     scale = _scale(account, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS))
     if not plan.own_workload:
-        candidates = [replace(candidate, learning_rate=centre) for candidate in candidates]
+        candidates = [_from_rate_of_stand_in(candidate, centre) for candidate in candidates]
+    # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
     outcome = race(candidates, _racing(account), search, scale=scale)
     winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS])
     plan = replace(plan, rivals=_true_rivals(plan, winner))
@@ -147,6 +151,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
         attempt=plan.attempt,
         device_seconds=account.device_seconds,
     )
+    results = {purpose: concatenate(parts) for purpose, parts in account.parts.items()}
     return Proof(
         winner=winner,
         base_rate=centre,
@@ -154,8 +159,11 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
         scale=scale,
         cells=tuple(cells),
         verdict=verdict,
+        mean_regrets={
+            name: mean_regret(results[TEST], name, base_rate=centre, scale=scale) for name in (PRESET, *control_rates)
+        },
         race=outcome,
-        results={purpose: concatenate(parts) for purpose, parts in account.parts.items()},
+        results=results,
         device_seconds=account.device_seconds,
         trainings=account.trainings,
     )
@@ -194,6 +202,11 @@ def _scale(train: Account, control_rates: Mapping[str, float], seeds: Sequence[i
     return RegretScale(reference=min(losses), naive=made.naive_loss)
 
 
+def _from_rate_of_stand_in(candidate: Candidate, rate: float) -> Candidate:
+    source = candidate.origin.partition(";")[0]
+    return replace(candidate, learning_rate=rate, origin=f"{source}; raced from the tuned rate of the stand-in")
+
+
 def _racing(train: Account) -> TrainCandidates[Candidate]:
     def trained(
         candidates: Sequence[Candidate], starting_rate_multiples: Sequence[float], seeds: Sequence[int]
@@ -209,7 +222,10 @@ def _racing(train: Account) -> TrainCandidates[Candidate]:
 
 
 def _with_tuned_rate(train: Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
-    """Give the winner as many trials for its rate as each control had, at the same rates."""
+    """Give the winner as many trials for its rate as each control had, at the same rates.
+
+    The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
+    """
     made = train("tuning", at_rates({winner.name: winner.schedule}, grid), seeds)
     return replace(winner, learning_rate=tuned_rates(made.results)[winner.name])
 

@@ -3,13 +3,15 @@
     GreedyLRPipelineError                 retryable
     ├── SourceUnreadableError             no    a store of the user cannot be read; the others go on
     ├── WarehouseMissingError             no    asked to read a warehouse that nothing has written yet
-    ├── WarehouseUnreadableError          no    the file is no warehouse of ours
+    ├── WarehouseUnreadableError          no    what lies at the path is no warehouse of ours
+    ├── WarehouseInaccessibleError        no    the system does not let us open or write it
     ├── WarehouseTooNewError              no    a later release has written it
     ├── WarehouseLockedError              yes   another process or thread holds it
     ├── RegistryError                     no    the registry refused what we asked for
     └── RegistryUnreachableError          yes   the registry did not answer
 
-Wrong arguments are plain `ValueError`. `retryable` says whether the same call may succeed later with nothing
+Wrong arguments are plain `ValueError`; a path that names no warehouse is a wrong argument too, so its two errors are
+both. `retryable` says whether the same call may succeed later with nothing
 changed by the user; the flow asks it before it retries.
 """
 
@@ -26,12 +28,16 @@ class SourceUnreadableError(GreedyLRPipelineError):
     """A store cannot be read. The message is the reason alone: the report prints it beside the address."""
 
 
-class WarehouseMissingError(GreedyLRPipelineError):
+class WarehouseMissingError(GreedyLRPipelineError, ValueError):
     """There is no warehouse at the path yet."""
 
 
-class WarehouseUnreadableError(GreedyLRPipelineError):
-    """The file at the path is not a warehouse that this project has written."""
+class WarehouseUnreadableError(GreedyLRPipelineError, ValueError):
+    """What lies at the path is not a warehouse that this project has written."""
+
+
+class WarehouseInaccessibleError(GreedyLRPipelineError):
+    """The system does not let us open or write the warehouse: permissions, no such folder, a full disk."""
 
 
 class WarehouseTooNewError(GreedyLRPipelineError):

@@ -1,8 +1,8 @@
 """Copy the runs of MLflow stores into the warehouse: read-only, only what has changed, one transaction a store.
 
-A run is read whole again when its number of points, params or tags, its status, its lifecycle stage or its names differ
-from what was copied (`latest_metrics` would miss late points at lower steps). A run that has vanished from its store
-stays: history outlives `mlflow gc`.
+A run is read whole again when its number of points, its status, its lifecycle stage, its names, or the content of its
+params and tags differ from what was copied (`latest_metrics` would miss late points at lower steps, a count of tags an
+edited one). A run that has vanished from its store stays: history outlives `mlflow gc`.
 """
 
 import logging
@@ -28,8 +28,8 @@ OURS: Final = "trained by greedylr"
 """Why a run is skipped: it carries the tag `greedylr.role`, and what we made is never history."""
 
 # One SELECT holds SQLite's shared lock until its last row, and a training job that logs into the same store waits that
-# long: half a million points take about half a second, well below the five seconds after which its client gives up.
-_POINTS_PER_SELECT: Final = 500_000
+# long: half a million rows take about half a second, well below the five seconds after which its client gives up.
+_ROWS_PER_SELECT: Final = 500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def ingest(
     Parameters
     ----------
     warehouse
-        Where to; created if there is none yet.
+        Where to; created if there is none yet and at least one source can be read.
     addresses
         `sqlite:////absolute`, `sqlite:///relative`, or paths.
     registry_uri
@@ -80,15 +80,23 @@ def ingest(
     Raises
     ------
     ValueError
-        No address, the same store twice, or the registry.
-    WarehouseLockedError, WarehouseTooNewError, WarehouseUnreadableError
-        The warehouse cannot be written.
+        No address, the same store twice, the registry, or the warehouse itself.
+    WarehouseLockedError, WarehouseTooNewError, WarehouseUnreadableError, WarehouseInaccessibleError
+        The warehouse cannot be written; found out before any source is read.
     """
-    _check_addresses(addresses, None if allow_registry_as_source else registry_uri)
-    return IngestReport(sources=tuple(_ingest_store(warehouse, address, progress) for address in addresses))
+    _check_addresses(addresses, warehouse, None if allow_registry_as_source else registry_uri)
+    warehouse.check_writable()
+    report = IngestReport(sources=tuple(_ingest_store(warehouse, address, progress) for address in addresses))
+    unreadable = [source for source in report.sources if source.status == "unreadable"]
+    # Where nothing could be read and no warehouse is yet, none is made.
+    if unreadable and warehouse.path.exists():
+        with warehouse.writing() as connection:
+            for source in unreadable:
+                _record(connection, source)
+    return report
 
 
-def _check_addresses(addresses: Sequence[str], registry_uri: str | None) -> None:
+def _check_addresses(addresses: Sequence[str], warehouse: Warehouse, registry_uri: str | None) -> None:
     if not addresses:
         raise ValueError("at least one source must be given, got none; name an MLflow store: sqlite:////path/mlflow.db")
     seen: dict[str, str] = {}
@@ -98,6 +106,11 @@ def _check_addresses(addresses: Sequence[str], registry_uri: str | None) -> None
         if uri in seen:
             raise ValueError(
                 f"each source must be given once, got '{seen[uri]}' and '{address}', which are both {uri}; drop one"
+            )
+        if uri == canonical_uri(str(warehouse.path)):
+            raise ValueError(
+                f"the warehouse must be a file of its own, got the source '{address}' for it; name another with "
+                "--warehouse"
             )
         if uri == registry:
             raise ValueError(
@@ -120,24 +133,25 @@ def _ingest_store(warehouse: Warehouse, address: str, progress: Progress | None)
         reason = reason_of(error)
         logger.warning("reading %s failed: %s", address, reason)
         logger.debug("where it failed", exc_info=True)
-    report = SourceReport(
+    return SourceReport(
         uri=canonical_uri(address), status="unreadable", reason=reason, seconds=time.perf_counter() - started
     )
-    with warehouse.writing() as connection:
-        _record(connection, report)
-    return report
 
 
 def _copy(
     connection: duckdb.DuckDBPyConnection, store: Source, progress: Progress | None, started: float
 ) -> SourceReport:
     _load(connection, store.runs(), _STORE_RUNS, [store.source_id])
+    _load_params_and_tags(connection, store)
     connection.execute(_CHANGES, {"source_id": store.source_id})
     connection.execute(_STALE)
+    connection.execute(_FRESH)
     counts = dict(connection.execute("select change, count(*) from changes group by change").fetchall())
     for table in ("params", "tags", "metrics", "runs"):
         connection.execute(f"delete from {table} where run_id in (from stale)")  # noqa: S608 - literal names
-    points = _copy_changed_runs(connection, store, progress)
+    for table in ("params", "tags"):
+        connection.execute(f"insert into {table} from store_{table} where run_id in (from fresh)")
+    points = _copy_points(connection, store, progress)
     connection.execute(_RUNS, {"source_id": store.source_id, "now": utc_now()})
     report = SourceReport(
         uri=store.uri,
@@ -154,15 +168,22 @@ def _copy(
     return report
 
 
-def _copy_changed_runs(connection: duckdb.DuckDBPyConnection, store: Source, progress: Progress | None) -> int:
+def _load_params_and_tags(connection: duckdb.DuckDBPyConnection, store: Source) -> None:
+    for table in ("params", "tags"):
+        connection.execute(f"create temp table store_{table} as from {table} limit 0")
+    runs = connection.execute("select run_uuid, param_count + tag_count from store_runs where role = ''").fetchall()
+    for run_uuids in _chunks(runs):
+        _load(connection, store.params(run_uuids), _PARAMS, [store.source_id])
+        _load(connection, store.tags(run_uuids), _TAGS, [store.source_id])
+
+
+def _copy_points(connection: duckdb.DuckDBPyConnection, store: Source, progress: Progress | None) -> int:
     changed = connection.execute(
         "select run_uuid, point_count from changes where change in ('new', 'updated') order by start_time, run_uuid"
     ).fetchall()
     total = sum(points for _, points in changed)
     copied = 0
     for run_uuids in _chunks(changed):
-        _load(connection, store.params(run_uuids), _PARAMS, [store.source_id])
-        _load(connection, store.tags(run_uuids), _TAGS, [store.source_id])
         copied += _load(connection, store.points(run_uuids), _POINTS, [store.source_id])
         if progress is not None:
             # A run that is being logged to right now may have grown since it was counted.
@@ -172,13 +193,13 @@ def _copy_changed_runs(connection: duckdb.DuckDBPyConnection, store: Source, pro
 
 def _chunks(runs: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
     chunk: list[str] = []
-    points_in_chunk = 0
-    for run_uuid, points in runs:
-        if chunk and points_in_chunk + points > _POINTS_PER_SELECT:
+    rows_in_chunk = 0
+    for run_uuid, rows in runs:
+        if chunk and rows_in_chunk + rows > _ROWS_PER_SELECT:
             yield chunk
-            chunk, points_in_chunk = [], 0
+            chunk, rows_in_chunk = [], 0
         chunk.append(run_uuid)
-        points_in_chunk += points
+        rows_in_chunk += rows
     if chunk:
         yield chunk
 
@@ -214,12 +235,17 @@ def _record(connection: duckdb.DuckDBPyConnection, report: SourceReport) -> None
 
 _STORE_RUNS: Final = "create temp table store_runs as select ? || '/' || run_uuid as run_id, * from batches"
 
+# DuckDB combines the arguments of its own hash() so loosely that two tags which swap their values leave it as it was.
 _CHANGES: Final = """
 create temp table changes as
-with given as (
-    select run_id, count(*) as params from params where starts_with(run_id, $source_id || '/') group by run_id
-), marked as (
-    select run_id, count(*) as tags from tags where starts_with(run_id, $source_id || '/') group by run_id
+with copied as (
+    select run_id, bit_xor(md5_number_lower(concat_ws(':', kind, length(key), key, value))) as content
+    from (select 'param' as kind, * from params union all select 'tag', * from tags)
+    where starts_with(run_id, $source_id || '/') group by run_id
+), found as (
+    select run_id, bit_xor(md5_number_lower(concat_ws(':', kind, length(key), key, value))) as content
+    from (select 'param' as kind, * from store_params union all select 'tag', * from store_tags)
+    group by run_id
 )
 select
     store_runs.*,
@@ -227,8 +253,7 @@ select
         when store_runs.role <> '' then 'ours'
         when runs.run_id is null then 'new'
         when store_runs.point_count = runs.point_count
-            and store_runs.param_count = coalesce(given.params, 0)
-            and store_runs.tag_count = coalesce(marked.tags, 0)
+            and found.content is not distinct from copied.content
             and store_runs.status = runs.status
             and store_runs.lifecycle_stage = runs.lifecycle_stage
             and store_runs.experiment_name = runs.experiment_name
@@ -238,14 +263,15 @@ select
     end as change
 from store_runs
 left join runs using (run_id)
-left join given using (run_id)
-left join marked using (run_id)
+left join copied using (run_id)
+left join found using (run_id)
 """
 
 _STALE: Final = "create temp view stale as select run_id from changes where change in ('updated', 'ours')"
+_FRESH: Final = "create temp view fresh as select run_id from changes where change in ('new', 'updated')"
 
-_PARAMS: Final = "insert into params select ? || '/' || run_uuid, key, value from batches"
-_TAGS: Final = "insert into tags select ? || '/' || run_uuid, key, value from batches"
+_PARAMS: Final = "insert into store_params select ? || '/' || run_uuid, key, value from batches"
+_TAGS: Final = "insert into store_tags select ? || '/' || run_uuid, key, value from batches"
 
 # MLflow cannot store what is not a number: NaN is 0 with a flag, the infinities are the largest floats.
 _POINTS: Final = """
@@ -272,7 +298,7 @@ select
 from changes
 left join (
     select run_id, count(*) as points from metrics
-    where run_id in (select run_id from changes where change in ('new', 'updated'))
+    where run_id in (from fresh)
     group by run_id
 ) as copied using (run_id)
 where change in ('new', 'updated')

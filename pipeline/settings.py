@@ -87,7 +87,7 @@ class GroupSettings(_Table):
         "A retraining of this group is given up after so long.", "a number > 0", default=30.0, gt=0
     )
     learning_rate: float | None = _key(
-        "The rate the group usually starts from; by default the one its runs show.",
+        "Centre of the search for the rate on the workload named above; by default the rate that its runs recommend.",
         "a number > 0",
         "with a rate of 0 nothing is ever learned",
         default=None,
@@ -146,7 +146,7 @@ class PromotionSettings(_Table):
 
     mode: Literal["manual", "auto"] = _key(
         '"manual": a proved preset is a candidate until `greedylr promote`. "auto": one proved on your own workload\n'
-        "becomes champion by itself.",
+        "becomes champion by itself. It counts for what is registered from then on.",
         '"manual" or "auto"',
         default="manual",
     )
@@ -162,7 +162,9 @@ class Settings(_Table):
         strict=False,
     )
     sources: tuple[Address, ...] = _key(
-        'MLflow stores with your runs, only ever read: "sqlite:////absolute/mlflow.db", "sqlite:///file.db" or a path.',
+        'MLflow stores with your runs, only ever read: "sqlite:////absolute/mlflow.db", "sqlite:///file.db" or a path.'
+        "\nWhat was ever read into the warehouse is learned from, also stores that are listed no more, or that were"
+        "\nonly given to `greedylr ingest`. Another warehouse begins anew.",
         "a list of addresses in quotes",
         default=(),
         strict=False,

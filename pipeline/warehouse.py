@@ -6,6 +6,7 @@ lock and then names its holder.
 
 import logging
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import duckdb
 import polars as pl
 
 from pipeline.errors import (
+    WarehouseInaccessibleError,
     WarehouseLockedError,
     WarehouseMissingError,
     WarehouseTooNewError,
@@ -34,6 +36,11 @@ _MIGRATIONS_TABLE: Final = """
 create table if not exists migrations (number integer primary key, name varchar not null, applied_at timestamp not null)
 """
 _POLL_S: Final = 0.05
+
+# DuckDB opens a SQLite file, among others, by an extension that it would first fetch from the network.
+_SETTINGS: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_MAGIC: Final = b"DUCK"
+_MAGIC_AT: Final = slice(8, 12)
 
 
 class Warehouse:
@@ -60,9 +67,10 @@ class Warehouse:
 
         Raises
         ------
-        WarehouseMissingError, WarehouseLockedError, WarehouseTooNewError, WarehouseUnreadableError
+        WarehouseMissingError, WarehouseLockedError, WarehouseTooNewError, WarehouseUnreadableError,
+        WarehouseInaccessibleError
         """
-        if not self.path.exists():
+        if not _is_there(self.path):
             raise WarehouseMissingError(
                 f"there is no warehouse at {self.path}; `greedylr ingest ADDRESS` writes one, --warehouse names another"
             )
@@ -85,21 +93,35 @@ class Warehouse:
         ------
         WarehouseLockedError
             Another process or thread held it for `lock_timeout_s`.
-        WarehouseTooNewError, WarehouseUnreadableError
+        WarehouseTooNewError, WarehouseUnreadableError, WarehouseInaccessibleError
         """
         if not self._writer.acquire(timeout=self._lock_timeout_s):
             raise WarehouseLockedError(_locked(self.path, "another thread of this process"))
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _is_there(self.path)
+            with _system_errors(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect(read_only=False)
             try:
                 self._migrate(connection)
                 with _transaction(connection):
                     yield connection
+            except duckdb.IOException as error:
+                raise WarehouseInaccessibleError(_inaccessible(self.path, error)) from error
             finally:
                 connection.close()
         finally:
             self._writer.release()
+
+    def check_writable(self) -> None:
+        """Raise what `writing` would raise now, and create nothing."""
+        if _is_there(self.path):
+            with self.writing():
+                return
+        with _system_errors(self.path):
+            folder = next(folder for folder in self.path.absolute().parents if folder.exists())
+            with tempfile.TemporaryFile(dir=folder):
+                pass
 
     def frame(self, query: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run one query; `?` stands for a parameter."""
@@ -146,14 +168,13 @@ class Warehouse:
         deadline = time.monotonic() + self._lock_timeout_s
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only)
+                return duckdb.connect(str(self.path), read_only=read_only, config=dict(_SETTINGS))
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 holder = _holder(error)
+                if holder is None and "Cannot open file" in str(error):
+                    raise WarehouseInaccessibleError(_inaccessible(self.path, error)) from error
                 if holder is None:
-                    raise WarehouseUnreadableError(
-                        f"a warehouse must be a DuckDB file that greedylr has written, got {self.path}: "
-                        f"{str(error).splitlines()[0]}"
-                    ) from error
+                    raise WarehouseUnreadableError(_unreadable(self.path, str(error).splitlines()[0])) from error
                 if time.monotonic() >= deadline:
                     raise WarehouseLockedError(_locked(self.path, holder)) from error
                 time.sleep(_POLL_S)
@@ -162,10 +183,7 @@ class Warehouse:
         names = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
         if "migrations" not in names:
             if names:
-                raise WarehouseUnreadableError(
-                    f"a warehouse must be a DuckDB file that greedylr has written, got {self.path} with the tables "
-                    f"{', '.join(sorted(names))}; name another with --warehouse"
-                )
+                raise WarehouseUnreadableError(_unreadable(self.path, f"it has the tables {', '.join(sorted(names))}"))
             return 0
         # Every result is fetched to its end: DuckDB 2 refuses the next statement otherwise.
         [(number,)] = connection.execute("select coalesce(max(number), 0)::integer from migrations").fetchall()
@@ -234,6 +252,44 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             logger.debug("the failed transaction was already undone")
         raise
     connection.commit()
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is a file; what is no DuckDB file is refused before DuckDB guesses what it might be."""
+    with _system_errors(path):
+        if not path.exists():
+            return False
+        if not path.is_file():
+            raise WarehouseUnreadableError(_unreadable(path, "a folder" if path.is_dir() else "not a regular file"))
+        with path.open("rb") as file:
+            head = file.read(_MAGIC_AT.stop)
+    # An empty file is DuckDB's to judge: another process may be making it.
+    if head and head[_MAGIC_AT] != _MAGIC:
+        kind = "a SQLite file" if head.startswith(b"SQLite form") else "a file of another kind"
+        raise WarehouseUnreadableError(_unreadable(path, kind))
+    return True
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WarehouseInaccessibleError(_inaccessible(path, error.strerror or error)) from error
+
+
+def _unreadable(path: Path, found: str) -> str:
+    return (
+        f"a warehouse must be a DuckDB file that greedylr has written, got {path}: {found}; "
+        "name another with --warehouse, a new one is made where none is yet"
+    )
+
+
+def _inaccessible(path: Path, reason: object) -> str:
+    return (
+        f"the warehouse must lie where it can be opened and written, got {path}: {str(reason).splitlines()[0]}; "
+        "see to permissions and free space there, or name another with --warehouse"
+    )
 
 
 def _holder(error: duckdb.Error) -> str | None:

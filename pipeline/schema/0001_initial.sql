@@ -109,6 +109,14 @@ create table cells (
     verdict       varchar not null
 );
 
+-- Over the starting rates of a comparison, which are the same for all schedules; the preset is called 'preset'.
+create table mean_regrets (
+    group_name    varchar not null,
+    attempt       integer not null,
+    schedule_name varchar not null,
+    mean_regret   double not null
+);
+
 create table preset_versions (
     group_name      varchar not null,
     attempt         integer not null,

@@ -278,6 +278,6 @@ def record_proof(warehouse: Warehouse, group: str) -> None:
 def test_settings_without_a_file_are_the_defaults_below_the_current_folder(greedylr: Greedylr, tmp_path: Path) -> None:
     assert Settings().anchored(tmp_path).warehouse == tmp_path / "data" / "greedylr.duckdb"
     ended = greedylr(tmp_path, "runs")
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"Error: there is no warehouse at {tmp_path}/data/greedylr.duckdb; ")
     assert not list(tmp_path.iterdir())

@@ -110,7 +110,9 @@ def test_a_factory_that_returns_no_workload_is_told_what_one_is(story: Story) ->
 
 
 def test_a_module_that_is_missing_is_named_with_where_it_was_looked_for(story: Story) -> None:
-    assert error_of(story, "missing").startswith(f"no module 'trainings' was found in {story['root']}")
+    assert error_of(story, "missing") == (
+        f"the workload's module must exist in {story['root']} or be installed, got 'trainings' for group missing-sgd"
+    )
 
 
 def test_a_module_with_the_name_of_one_that_is_loaded_is_a_clash(story: Story) -> None:

@@ -1,6 +1,7 @@
 """One group over several refreshes: proved, unchanged, proved again after a new run, promoted and rolled back."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,25 @@ def story(
     seen["third: seeds"] = set(rows(root, "from retrainings where purpose = 'test'")["seed"])
     seen["third: cells"] = rows(root, "from cells")
     seen["listed"] = greedylr(root, "presets", "list", "--json")
+
+    # The repository and with it the store, elsewhere, with another registry and another way of promotion.
+    moved = root.with_name("moved")
+    shutil.copytree(root, moved)
+    settings = moved / "greedylr.toml"
+    settings.write_text(
+        settings.read_text().replace("sqlite:///mlflow.db", "sqlite:///data/registry.db")
+        + '[promotion]\nmode = "auto"\n'
+    )
+    jobs = contents(moved / "data" / "jobs")
+    seen["moved: plan"] = greedylr(moved, "run", "--dry-run")
+    seen["moved"] = greedylr(moved, "run")
+    seen["moved: jobs changed"] = contents(moved / "data" / "jobs") != jobs
+    seen["moved: versions"] = rows(moved, "from preset_versions order by attempt")
+    seen["moved: registered"] = registered_presets(road_of(moved).settings.registry_uri)
+    seen["moved, again"] = greedylr(moved, "run")
+    (moved / "data" / "greedylr.duckdb").unlink()
+    seen["lost"] = greedylr(moved, "run")
+    seen["lost: versions"] = rows(moved, "from preset_versions")
     return seen
 
 
@@ -92,7 +112,9 @@ def test_where_promotion_is_manual_even_a_better_preset_is_a_candidate(story: St
     assert verdict is not None
     assert (verdict.verdict, verdict.primary_control, verdict.own_workload) == ("better", "incumbent", True)
     assert version["alias"] == "candidate"
-    assert f"{GROUP}: better than incumbent, models:/{NAME}@candidate\n" in story["first"].out
+    (title,) = [line for line in story["first"].out.splitlines() if line.startswith(f"{GROUP}: ")]
+    assert title.startswith(f"{GROUP}: better than incumbent")
+    assert title.endswith(f", models:/{NAME}@candidate")
 
 
 def test_a_registration_that_was_cut_short_goes_on_with_the_version_that_is_there(story: Story) -> None:
@@ -188,6 +210,29 @@ def test_a_promotion_of_what_is_not_there_is_the_users_mistake(story: Story, gre
     ended = greedylr(story["root"], "promote", "digit-sgd", "1", "--reason", "better")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == f"Error: the registry must hold a preset of the group, got 'digit-sgd'; it holds {NAME}\n"
+
+
+def test_where_only_the_places_changed_the_preset_is_registered_there_and_nothing_is_retrained(story: Story) -> None:
+    registry = road_of(story["root"].with_name("moved")).settings.registry_uri
+    remark = f"nothing new since its preset was proved, which goes to the registry {registry}"
+    for ended in (story["moved: plan"], story["moved"]):
+        assert ended.status == 0, ended.err
+        assert remark in " ".join(ended.out.split()) or f"registered  {remark}" in ended.out
+    assert not story["moved: jobs changed"]
+    (row,) = story["moved: registered"]
+    proved = story["third: versions"].to_dicts()[-1]
+    assert (row.name, row.version, row.attempt) == (NAME, "1", 2)
+    assert (row.content_hash, row.verdict) == (proved["preset_hash"], proved["verdict"])
+    assert story["moved: versions"]["version"].to_list() == [1, 1]
+    assert story["moved: versions"].drop("version", "alias").equals(story["third: versions"].drop("version", "alias"))
+    assert row.aliases == (story["moved: versions"]["alias"][1],)
+    assert f"{GROUP}  unchanged  nothing new" in story["moved, again"].out
+
+
+def test_the_attempts_outlive_the_warehouse(story: Story) -> None:
+    assert story["lost"].status == 0, story["lost"].err
+    (version,) = story["lost: versions"].to_dicts()
+    assert version["attempt"] == 3
 
 
 def test_a_champion_whose_file_is_gone_is_not_passed_over(story: Story) -> None:

@@ -13,7 +13,7 @@ sources = ["sqlite:///{store}"]
 registry_uri = "sqlite:///registry.db"
 
 [groups."demo-sgd"]
-workload = "no_such_module:workload"
+workload = "broken:workload"
 """
 
 pytestmark = pytest.mark.integration
@@ -42,6 +42,7 @@ def test_a_nightly_refresh_learns_but_leaves_a_users_workload_alone_and_a_budget
             metrics={"train_loss": [2.0 / (1 + step) + 0.01 * number for step in range(20)]},
         )
     log_run("short", params={"optimizer": "sgd"}, metrics={"train_loss": [1.0 / (1 + step) for step in range(20)]})
+    (tmp_path / "broken.py").write_text("import nowhere\n")
     config = tmp_path / "greedylr.toml"
     config.write_text(CONFIG.format(store=mlflow_store), encoding="utf-8")
 
@@ -52,7 +53,7 @@ def test_a_nightly_refresh_learns_but_leaves_a_users_workload_alone_and_a_budget
         ("short-sgd", "too few runs"),
     ]
     assert all(isinstance(outcome, GroupOutcome) for outcome in night)
-    with pytest.raises(RuntimeError, match=r"group demo-sgd failed: .*no_such_module"):
+    with pytest.raises(RuntimeError, match=r"group demo-sgd failed: .*broken"):
         refresh_presets(str(config), device_hours=1.0)
 
 

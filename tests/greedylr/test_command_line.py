@@ -127,7 +127,7 @@ def test_a_preset_is_shown_in_words(run: Run, registry: str) -> None:
     assert shown["extras"] == "ramp 5 %, WSD 20 %, rises in the first 40 %"
     assert shown["verdict"] == "non-inferior against cosine"
     assert shown["regret difference"] == ("+0.0050 [-0.0050, +0.0150], 95 % interval, 10 paired seeds, margin 0.02")
-    assert shown["proved on"] == "reference:mnist-mlp (a reference)"
+    assert shown["proved on"] == "reference:mnist-mlp (a reference workload, standing in)"
 
 
 def test_a_candidate_is_shown_with_one_warning(run: Run, registry: str) -> None:

@@ -128,7 +128,7 @@ def test_all_start_from_the_best_rate_there_is_and_say_where_it_comes_from(
 ) -> None:
     made = candidates(statistics, BUNDLED, fallback_rate=0.1)
     assert {each.learning_rate for each in made} == {rate}
-    assert all(each.origin.endswith(f"starting rate: {source}") for each in made)
+    assert all(each.origin.endswith(f"raced from the rate {source}") for each in made)
 
 
 def test_the_portfolio_has_three_places_and_more_where_the_support_is_weak() -> None:

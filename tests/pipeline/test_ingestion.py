@@ -2,10 +2,14 @@ import hashlib
 import math
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from pipeline import ingestion
+from pipeline.errors import WarehouseInaccessibleError, WarehouseUnreadableError
 from pipeline.ingestion import OURS, ingest
 from pipeline.warehouse import Warehouse
 
@@ -115,6 +119,7 @@ def test_a_store_that_has_not_changed_is_not_copied_again(warehouse, mlflow_stor
             "select value from params where key = 'warmup'",
             "5",
         ),
+        ("update params set value = '0.2' where run_uuid = ?", "select value from params", "0.2"),
         (
             "insert into tags (key, value, run_uuid) values ('greedylr.preset', 'mnist@3', ?)",
             "select trained_with_preset from runs",
@@ -132,6 +137,28 @@ def test_a_changed_run_is_copied_again(warehouse, mlflow_store, log_run, change,
     assert warehouse.frame("select count(*) from runs").item() == 1
     assert warehouse.frame("select count(*) from metrics").item() == (3 if "metrics" in change else 2)
     assert the_source(ingest(warehouse, [str(mlflow_store)])).runs_unchanged == 1
+
+
+def test_an_edited_tag_is_noticed(warehouse, mlflow_store, log_run):
+    edited, other = (log_run(params={"lr": 0.1}, metrics={"loss": [2.0, 1.0]}, tags={"team": "a"}) for _ in range(2))
+    ingest(warehouse, [str(mlflow_store)])
+    MlflowClient(tracking_uri=f"sqlite:///{mlflow_store}").set_tag(edited, "team", "b")
+    source = the_source(ingest(warehouse, [str(mlflow_store)]))
+    assert (source.runs_new, source.runs_updated, source.runs_unchanged, source.points) == (0, 1, 1, 2)
+    tags = warehouse.frame("select split_part(run_id, '/', 2), value from tags where key = 'team'")
+    assert sorted(tags.rows()) == sorted([(edited, "b"), (other, "a")])
+    assert the_source(ingest(warehouse, [str(mlflow_store)])).runs_unchanged == 2
+
+
+def test_two_tags_that_swapped_their_values_are_noticed(warehouse, mlflow_store, log_run):
+    run_uuid = log_run(metrics={"loss": [2.0]}, params={"x": 1, "y": 2}, tags={"x": "1", "y": "2"})
+    ingest(warehouse, [str(mlflow_store)])
+    client = MlflowClient(tracking_uri=f"sqlite:///{mlflow_store}")
+    client.set_tag(run_uuid, "x", "2")
+    client.set_tag(run_uuid, "y", "1")
+    assert the_source(ingest(warehouse, [str(mlflow_store)])).runs_updated == 1
+    tags = warehouse.frame("select key, value from tags where key in ('x', 'y') order by key").rows()
+    assert tags == [("x", "2"), ("y", "1")]
 
 
 def test_a_running_run_grows(warehouse, mlflow_store, log_run):
@@ -246,7 +273,7 @@ def test_the_copy_does_not_depend_on_how_many_runs_are_read_at_once(
     for length in (3, 0, 1, 5, 2):
         log_run(params={"length": length}, metrics={"loss": [float(length)] * length})
     ingest(warehouse, [str(mlflow_store)])
-    monkeypatch.setattr(ingestion, "_POINTS_PER_SELECT", 4)
+    monkeypatch.setattr(ingestion, "_ROWS_PER_SELECT", 4)
     other = Warehouse(tmp_path / "other.duckdb")
     seen = []
     ingest(other, [str(mlflow_store)], progress=lambda what, done, total: seen.append((what, done, total)))
@@ -279,3 +306,64 @@ def test_the_registry_is_refused_as_a_source_unless_allowed(warehouse, mlflow_st
 def test_no_source_at_all_is_refused(warehouse):
     with pytest.raises(ValueError, match="at least one source must be given"):
         ingest(warehouse, [])
+
+
+def test_a_source_that_is_the_warehouse_is_refused(mlflow_store, log_run):
+    log_run(metrics={"loss": [2.0]})
+    before = mlflow_store.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"the warehouse must be a file of its own, got the source 'sqlite:////.*--ware"
+    ):
+        ingest(Warehouse(mlflow_store), [f"sqlite:///{mlflow_store}"])
+    assert mlflow_store.read_bytes() == before
+
+
+def test_a_warehouse_that_cannot_be_written_is_not_blamed_on_the_source(mlflow_store, log_run, tmp_path):
+    log_run(metrics={"loss": [2.0]})
+    for path in ("/proc/x/y.duckdb", "/proc/y.duckdb"):
+        with pytest.raises(WarehouseInaccessibleError, match=f"got {path}: .*; see to permissions"):
+            ingest(Warehouse(path), [str(mlflow_store)])
+    with pytest.raises(WarehouseInaccessibleError, match=r"got .*/mlflow\.db/y\.duckdb: Not a directory; see to"):
+        ingest(Warehouse(mlflow_store / "y.duckdb"), [str(tmp_path / "missing.db")])
+    with pytest.raises(WarehouseUnreadableError, match=r"got .*: a folder; name another with --warehouse"):
+        ingest(Warehouse(tmp_path), [str(mlflow_store)])
+
+
+def test_a_full_disk_is_not_blamed_on_the_source(warehouse, mlflow_store, log_run):
+    run_uuid = log_run(metrics={"loss": [1.0]})
+    with warehouse.writing():
+        pass
+    numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 199999)"
+    rows = f"select 'loss', random() * 1.0, i, '{run_uuid}', i, 0 from n"
+    sqlite_edit(mlflow_store, f"{numbers} {INSERT_METRIC.removesuffix('values')} {rows}")
+    # A process that may write no file beyond its present size stands for a full disk.
+    program = (
+        "import os, resource, sys; from pipeline.ingestion import ingest; from pipeline.warehouse import Warehouse\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1]),) * 2)\n"
+        "try: ingest(Warehouse(sys.argv[1]), [sys.argv[2]])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(warehouse.path), str(mlflow_store)], capture_output=True, text=True
+    )
+    assert ended.stdout.startswith("WarehouseInaccessibleError the warehouse must lie where"), ended
+    assert ended.stdout.count("\n") == 1
+    assert warehouse.frame("select count(*) from runs").item() == 0
+
+
+def test_no_warehouse_is_made_where_no_source_can_be_read(tmp_path):
+    (tmp_path / "notes.txt").write_text("no database\n" * 200)
+    warehouse = Warehouse(tmp_path / "new" / "warehouse.duckdb")
+    report = ingest(warehouse, [str(tmp_path / "notes.txt"), str(tmp_path / "missing.db")])
+    assert [source.status for source in report.sources] == ["unreadable", "unreadable"]
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_what_became_of_an_unreadable_source_is_recorded_in_a_warehouse_that_exists(warehouse, mlflow_store, log_run):
+    log_run(metrics={"loss": [2.0]})
+    ingest(warehouse, [str(mlflow_store)])
+    mlflow_store.unlink()
+    assert the_source(ingest(warehouse, [str(mlflow_store)])).status == "unreadable"
+    assert warehouse.frame("select status, reason, run_count from sources").rows() == [
+        ("unreadable", "no such file; it was not created", 1)
+    ]

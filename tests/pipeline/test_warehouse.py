@@ -1,3 +1,4 @@
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 from pipeline import warehouse as warehouse_module
 from pipeline.errors import (
     GreedyLRPipelineError,
+    WarehouseInaccessibleError,
     WarehouseLockedError,
     WarehouseMissingError,
     WarehouseTooNewError,
@@ -34,6 +36,7 @@ TABLES = {
     "candidates": "group_name position name candidate",
     "retrainings": "group_name attempt purpose schedule_name starting_rate seed selection_loss reporting_loss diverged",
     "cells": "group_name attempt control region starting_rate control_rate difference lower upper level seeds verdict",
+    "mean_regrets": "group_name attempt schedule_name mean_regret",
     "preset_versions": "group_name attempt registered_name version alias preset_hash preset verdict created_at",
     "stages": "group_name stage key finished_at",
 }
@@ -205,12 +208,65 @@ def test_a_file_that_is_no_duckdb_file_is_refused_and_left_alone(tmp_path, conte
     assert path.read_bytes() == content
 
 
+def test_a_sqlite_file_is_refused_without_a_look_at_the_network_and_left_alone(tmp_path):
+    path = tmp_path / "mlflow.db"
+    sqlite3.connect(path).execute("create table runs (a integer)").connection.close()
+    before = path.read_bytes()
+    warehouse = Warehouse(path)
+    for attempt in (warehouse.reading, warehouse.writing):
+        with pytest.raises(ValueError, match=r"mlflow\.db: a SQLite file; name another with --warehouse"), attempt():
+            pass
+    with pytest.raises(WarehouseUnreadableError, match="a SQLite file"):
+        warehouse.check_writable()
+    assert path.read_bytes() == before
+
+
+def test_duckdb_fetches_no_extensions(warehouse):
+    with warehouse.writing() as connection:
+        settings = connection.execute(
+            "select name, value from duckdb_settings() where name like 'auto%known_extensions' order by name"
+        ).fetchall()
+    assert settings == [("autoinstall_known_extensions", "false"), ("autoload_known_extensions", "false")]
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    for path, kind in ((tmp_path, "a folder"), (Path("/dev/null"), "not a regular file")):
+        for attempt in (Warehouse(path).reading, Warehouse(path).writing):
+            with pytest.raises(WarehouseUnreadableError, match=f"got {path}: {kind}"), attempt():
+                pass
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_a_remedy(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "w.duckdb", Path("/proc/x/w.duckdb"), Path("/proc/w.duckdb")):
+        warehouse = Warehouse(path)
+        with (
+            pytest.raises(WarehouseInaccessibleError, match=f"got {path}: .*; see to"),
+            warehouse.writing(),
+        ):
+            pass
+        with pytest.raises(WarehouseInaccessibleError, match=f"got {path}: .*; see to"):
+            warehouse.check_writable()
+    assert not WarehouseInaccessibleError.retryable
+
+
+def test_the_check_creates_nothing(tmp_path):
+    Warehouse(tmp_path / "a" / "b" / "w.duckdb").check_writable()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_names_no_warehouse_is_a_wrong_argument():
+    assert issubclass(WarehouseMissingError, ValueError)
+    assert issubclass(WarehouseUnreadableError, ValueError)
+    assert not issubclass(WarehouseInaccessibleError, ValueError)
+
+
 def test_a_duckdb_file_of_someone_else_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "theirs.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute("create table sales (a integer)")
     for attempt in (Warehouse(path).reading, Warehouse(path).writing):
-        with pytest.raises(WarehouseUnreadableError, match="with the tables sales"), attempt():
+        with pytest.raises(WarehouseUnreadableError, match="it has the tables sales"), attempt():
             pass
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("select table_name from duckdb_tables()").fetchall() == [("sales",)]
