@@ -232,7 +232,8 @@ def test_the_outcome_of_a_refresh_fits_a_hundred_columns(tmp_path: Path) -> None
     lines = [line.rstrip() for line in out.splitlines()]
     assert "an-experiment-with-quite-a-long-name-adamw: non-inferior against cosine on the stand-in mnist-mlp," in lines
     assert "models:/greedylr-an-experiment-with-quite-a-long-name-adamw@candidate" in lines
-    assert "cosine     +0.005 [-0.005, +0.015]  10     non-inferior  1 of 1         0 of 1" in lines
+    assert "cosine     +0.005 [-0.005, +0.015]  10     non-inferior  1 of 1         0 of 1    0.180" in lines
+    assert any(line.endswith("the preset's is 0.123.") for line in lines)
     assert "incumbent  -0.100 [-0.150, -0.050]  5      better" in lines
     assert "digits-nmf-sgd  unchanged     nothing new since its preset was proved" in lines
 
@@ -269,6 +270,9 @@ def record_proof(warehouse: Warehouse, group: str) -> None:
     tables = {
         "cells": pl.DataFrame(cells, schema=columns, orient="row").with_columns(
             attempt=pl.lit(1), control_rate=pl.lit(0.1), level=pl.lit(0.98)
+        ),
+        "mean_regrets": pl.DataFrame(
+            {"attempt": [1, 1], "schedule_name": ["preset", "cosine"], "mean_regret": [0.123, 0.18]}
         ),
         "preset_versions": pl.DataFrame([version]),
     }
