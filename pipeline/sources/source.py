@@ -82,6 +82,10 @@ class Source(Protocol):
     def source_id(self) -> str:
         """A short name of the address, the first half of every `run_id`."""
 
+    @property
+    def exact_watermark(self) -> bool:
+        """Whether a run's watermark differs whenever its points do; where not, a running run is read again."""
+
     def __enter__(self) -> Self:
         """Open the store; find out whether it is one."""
 
