@@ -77,7 +77,7 @@ class RestClient:
         self._session.cert = self._introduction.certificate
         self._session.mount(self.uri, HTTPAdapter(pool_maxsize=connections, max_retries=_retry(connect=_RETRIES)))
         # The first of all requests: who mistyped the address should not wait for half a minute.
-        self._session.mount(f"{self.uri}{API}experiments/search", HTTPAdapter(max_retries=_retry(connect=1)))
+        self._session.mount(f"{self.uri}{API}experiments/search", HTTPAdapter(max_retries=_retry(connect=0)))
 
     def close(self) -> None:
         """Close the connections."""

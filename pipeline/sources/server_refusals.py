@@ -78,7 +78,7 @@ _REASONS: Final = (
     ("SSL", "no TLS connection; it may be a server for http://, or want MLFLOW_TRACKING_CLIENT_CERT_PATH"),
     (
         "InvalidHeader",
-        "a header that MLflow's plugins or the workspace add cannot be sent; look for a line break in it",
+        "a header of a plugin or the workspace cannot be sent; look for a line break in it",
     ),
     ("ChunkedEncodingError", "its answers break off; ingest it again later, its log may say why"),
     ("Disconnected|BadStatusLine|reset by peer|aborted", "closes connections without an answer; its log may say why"),

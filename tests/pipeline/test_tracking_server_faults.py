@@ -279,6 +279,21 @@ def test_a_server_that_dies_while_histories_are_read_ends_in_one_line_through_du
             duckdb.sql("select count(*) from points").fetchall()
 
 
+def test_a_server_that_dies_while_histories_are_read_ends_in_one_line(
+    small: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.rest_client._BACKOFF_SECONDS", 0.001)
+    small.answers[RUNS] = lambda _: given({"runs": [run(f"{index:03}", loss=4_999) for index in range(20)]})
+
+    def last_answer(asked: dict[str, Any]) -> Answer:
+        small.http.socket.close()
+        status, headers, content = given({"metrics": [point(4_999, run_id=asked["run_id"][0])]})
+        return status, {**headers, "Connection": "close"}, content
+
+    small.answers[BULK] = last_answer
+    assert reason(small.address) == "no server listens there (connection refused); start it, or check the port"
+
+
 def test_pages_without_end_are_given_up(small: SmallServer) -> None:
     small.answers[RUNS] = lambda _: given({"runs": [run("a")], "next_page_token": "again"})
     assert reason(small.address) == "its pages of runs have no end; a proxy may repeat old answers"
