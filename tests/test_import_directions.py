@@ -50,7 +50,7 @@ RULES = {
                 "numpy",
                 "polars",
             }
-            | {"pyarrow", "pydantic", "pydantic_core"}
+            | {"pyarrow", "pydantic", "pydantic_core", "yaml"}
         )
     ),
     "flows": Rule(

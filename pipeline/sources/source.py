@@ -1,11 +1,11 @@
 """What every source of past runs offers: Arrow batches, read-only, a chunk of runs at a time."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
@@ -19,7 +19,10 @@ SYSTEM_PREFIX = "system/"
 """MLflow's own measurements of the machine (CPU, memory, network): never copied, never counted."""
 
 UNCOUNTED = -1
-"""As `point_count`: the source cannot tell how many points a run has before it reads them."""
+"""As `point_count`: the source cannot tell how many points a run has before it reads them.
+
+A file store estimates the number from the sizes of its files instead: good for a forecast, not to be compared.
+"""
 
 RUN_COLUMNS = (
     "run_uuid",
@@ -106,6 +109,18 @@ class Source(Protocol):
         self, run_uuids: Sequence[str], keys: Collection[str] | None = None
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Read all points of these runs, or those of the series with these names."""
+
+
+@runtime_checkable
+class PartlyReadable(Protocol):
+    """What a source offers besides, if a broken part of it costs that part alone."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What could not be read so far: the run_uuid, or `experiment` and its id, and the reason in one line.
+
+        A run that is named here and is not among `runs` is lost; of any other a part is missing, such as a line.
+        """
 
 
 def source_id_of(uri: str) -> str:
