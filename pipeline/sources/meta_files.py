@@ -10,8 +10,11 @@ from pipeline.sources.store_files import UnusableFileError
 _STATUSES: Final = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _STAGES: Final = ("active", "deleted")
 
-# MLflow writes some 500 bytes. What is longer is no meta file, and might be made to exhaust the parser.
+# MLflow writes some 500 bytes, and one bracket. What is far beyond is no meta file; some ten thousand levels of
+# collections in collections, each begun by one of these signs, end the process inside libyaml.
 _MOST_BYTES: Final = 65_536
+_LEVEL_SIGNS: Final = (b"[", b"{", b"-", b"?")
+_MOST_LEVEL_SIGNS: Final = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,8 @@ def experiment_meta(content: bytes) -> ExperimentMeta:
 def _mapping(content: bytes) -> dict[Any, Any]:
     if len(content) > _MOST_BYTES:
         raise UnusableFileError(f"{len(content)} bytes, more than the {_MOST_BYTES} that a meta file may have")
+    if (signs := sum(content.count(sign) for sign in _LEVEL_SIGNS)) > _MOST_LEVEL_SIGNS:
+        raise UnusableFileError(f"{signs} signs that begin a collection, more than the {_MOST_LEVEL_SIGNS} it may have")
     # libyaml is ten times as fast, but not every PyYAML is built with it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -87,7 +92,7 @@ def _mapping(content: bytes) -> dict[Any, Any]:
         found = yaml.load(content.decode("utf-8-sig", errors="replace"), Loader=loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise UnusableFileError(f"not YAML: {str(error).splitlines()[0]}") from error
-    except (ValueError, RecursionError) as error:  # a date such as 2024-99-99; brackets without end
+    except (ValueError, RecursionError) as error:  # a date such as 2024-99-99; brackets in brackets
         raise UnusableFileError(f"not YAML that can be read: {error}") from error
     if found is None:
         raise UnusableFileError("empty")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -135,7 +136,7 @@ def _experiment_folder(path: str, experiment_id: str, in_trash: bool) -> Experim
     try:
         meta = experiment_meta(read_whole(f"{path}/{META_FILE}"))
     except UnusableFileError as error:
-        problem = f"{META_FILE}: {error}; named by its folder"
+        problem = f"{error}; named by its folder"
         meta = ExperimentMeta(name=text_of(experiment_id), deleted=False)
     return ExperimentFolder(
         path=path,
@@ -182,7 +183,7 @@ def _logged(path: str, run_uuid: str, experiment: ExperimentFolder, meta: RunMet
 
 def _metric_files(path: str, problems: dict[str, str]) -> dict[str, MetricFile]:
     found = {}
-    for name, entry in _files(path, "metrics", problems):
+    for name, entry in sorted(_files(path, "metrics", problems), key=itemgetter(0)):
         try:
             status = entry.stat()
         except OSError as error:
