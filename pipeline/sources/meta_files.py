@@ -52,8 +52,9 @@ def run_meta(content: bytes, run_uuid: str) -> RunMeta:
     if missing:
         raise UnusableFileError(f"lacks {' and '.join(missing)}; was it cut off?")
     named = found.get("run_id", found.get("run_uuid", run_uuid))
-    if str(named) != run_uuid:
-        raise UnusableFileError(f"describes another run, {str(named)[:64]!r}; is the folder a copy?")
+    # A name of digits alone that somebody's tool has not quoted is a number to YAML, perhaps an octal one.
+    if isinstance(named, str) and named != run_uuid:
+        raise UnusableFileError(f"describes another run, {_shown(named)}; is the folder a copy?")
     stage = found.get("lifecycle_stage", "active")
     if stage not in _STAGES:
         raise UnusableFileError(f"lifecycle_stage must be active or deleted, got {_shown(stage)}")

@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-POINT_SCHEMA: Final = pa.schema([("timestamp", pa.int64()), ("value", pa.float64()), ("step", pa.int64())])
+LINE_SCHEMA: Final = pa.schema([("timestamp", pa.int64()), ("value", pa.float64()), ("step", pa.int64())])
 
 # Arrow's own threads hand the bytes back to Python after the call has returned: where the program ends just then, it
 # aborts (once in some sixty short programs).
-_READ: Final = csv.ReadOptions(column_names=POINT_SCHEMA.names, use_threads=False)
+_READ: Final = csv.ReadOptions(column_names=LINE_SCHEMA.names, use_threads=False)
 _PARSE: Final = csv.ParseOptions(
     delimiter=" ", quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
 )
 _CONVERT: Final = csv.ConvertOptions(
-    column_types=dict(zip(POINT_SCHEMA.names, POINT_SCHEMA.types, strict=True)), null_values=[]
+    column_types=dict(zip(LINE_SCHEMA.names, LINE_SCHEMA.types, strict=True)), null_values=[]
 )
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -35,7 +35,7 @@ class ParsedFiles:
     Parameters
     ----------
     points
-        `POINT_SCHEMA`, file after file, in the order of their lines.
+        `LINE_SCHEMA`, file after file, in the order of their lines.
     rows
         How many of them each file gave, (n_files,).
     bad_lines
@@ -73,7 +73,7 @@ def _is_ended(content: bytes) -> bool:
 
 def _parse_at_once(content: bytes, lines: int) -> pa.Table | None:
     if not content:
-        return POINT_SCHEMA.empty_table()
+        return LINE_SCHEMA.empty_table()
     try:
         points = csv.read_csv(
             pa.BufferReader(content), read_options=_READ, parse_options=_PARSE, convert_options=_CONVERT
@@ -93,9 +93,9 @@ def _parse_lines(content: bytes) -> ParsedFiles:
     points = [point for parts in fields if parts and (point := _point(parts)) is not None]
     bad_lines = sum(map(bool, fields)) - len(points)
     columns = list(zip(*points, strict=True)) or [(), (), ()]
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, POINT_SCHEMA.types, strict=True)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, LINE_SCHEMA.types, strict=True)]
     return ParsedFiles(
-        points=pa.table(arrays, schema=POINT_SCHEMA), rows=np.array([len(points)]), bad_lines=np.array([bad_lines])
+        points=pa.table(arrays, schema=LINE_SCHEMA), rows=np.array([len(points)]), bad_lines=np.array([bad_lines])
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -19,10 +19,7 @@ SYSTEM_PREFIX = "system/"
 """MLflow's own measurements of the machine (CPU, memory, network): never copied, never counted."""
 
 UNCOUNTED = -1
-"""As `point_count`: the source cannot tell how many points a run has before it reads them.
-
-A file store estimates the number from the sizes of its files instead: good for a forecast, not to be compared.
-"""
+"""As `point_count`: the source cannot tell how many points a run has before it reads them."""
 
 RUN_COLUMNS = (
     "run_uuid",
@@ -46,6 +43,28 @@ Times are milliseconds since 1970, -1 where there is none; `role` and `preset` a
 there is none; `watermark` is a text that differs as soon as the run's points differ, as far as the source can tell
 without reading them (the number of points of a database, the latest values of a server, the sizes of files).
 """
+
+_COUNTS_AND_TIMES = ("start_time", "end_time", "point_count", "param_count", "tag_count")
+RUN_SCHEMA = pa.schema([(name, pa.int64() if name in _COUNTS_AND_TIMES else pa.string()) for name in RUN_COLUMNS])
+"""Columns and types of `Source.runs`, nothing null."""
+
+PAIR_SCHEMA = pa.schema([("run_uuid", pa.string()), ("key", pa.string()), ("value", pa.string())])
+"""Columns and types of `Source.params` and `Source.tags`, nothing null."""
+
+SERIES_SCHEMA = pa.schema([("run_uuid", pa.string()), ("key", pa.string())])
+"""Columns and types of `Source.series`, nothing null."""
+
+POINT_SCHEMA = pa.schema(
+    [
+        ("run_uuid", pa.string()),
+        ("key", pa.string()),
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("value", pa.float64()),
+        ("is_nan", pa.int64()),
+    ]
+)
+"""Columns and types of `Source.points`, nothing null; `is_nan` is 0 or 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +104,14 @@ class Source(Protocol):
     def source_id(self) -> str:
         """A short name of the address, the first half of every `run_id`."""
 
+    @property
+    def exact_watermark(self) -> bool:
+        """Whether a run's watermark differs whenever its points do; where it may not, running runs are read again."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What could not be read so far, a run_uuid or another name, and the reason."""
+
     def __enter__(self) -> Self:
         """Open the store; find out whether it is one."""
 
@@ -109,18 +136,6 @@ class Source(Protocol):
         self, run_uuids: Sequence[str], keys: Collection[str] | None = None
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Read all points of these runs, or those of the series with these names."""
-
-
-@runtime_checkable
-class PartlyReadable(Protocol):
-    """What a source offers besides, if a broken part of it costs that part alone."""
-
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """What could not be read so far: the run_uuid, or `experiment` and its id, and the reason in one line.
-
-        A run that is named here and is not among `runs` is lost; of any other a part is missing, such as a line.
-        """
 
 
 def source_id_of(uri: str) -> str:

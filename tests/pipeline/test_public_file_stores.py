@@ -126,12 +126,6 @@ def test_all_stores_together(public_file_stores):
     assert sum(store.points_after_exact_duplicates for store in plain) == 73_083
 
 
-@pytest.mark.parametrize("store", READABLE)
-def test_the_estimate_of_points_is_good_for_a_forecast(store, public_file_stores):
-    runs, tables, _ = everything(public_file_stores / store)
-    assert sum(run["point_count"] for run in runs) == pytest.approx(len(tables["points"]), rel=0.3)
-
-
 def test_a_store_of_pointers_is_refused_with_the_remedy(public_file_stores):
     with (
         FileStore(str(public_file_stores / POINTERS)) as store,
