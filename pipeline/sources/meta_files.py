@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from pipeline.sources.store_files import UnusableFileError
 
