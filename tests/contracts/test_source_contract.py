@@ -249,7 +249,6 @@ def test_counts_are_those_of_what_can_be_read_or_said_to_be_unknown(source: Sour
     points = {"plain": 3, "odd values": 4, "größe 大": 3, "late": 4, "without points": 0} | dict.fromkeys(
         ("deleted", "ours", "with a preset"), 1
     )
-    assert runs.keys() == points.keys()
     assert {
         name: row["point_count"] for name, row in runs.items() if row["point_count"] not in (points[name], UNCOUNTED)
     } == {}
