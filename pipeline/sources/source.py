@@ -1,9 +1,11 @@
 """What every source of past runs offers: Arrow batches, read-only, a chunk of runs at a time."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -15,6 +17,9 @@ PRESET_TAG = "greedylr.preset"
 
 SYSTEM_PREFIX = "system/"
 """MLflow's own measurements of the machine (CPU, memory, network): never copied, never counted."""
+
+UNCOUNTED = -1
+"""As `point_count`: the source cannot tell how many points a run has before it reads them."""
 
 RUN_COLUMNS = (
     "run_uuid",
@@ -30,27 +35,63 @@ RUN_COLUMNS = (
     "point_count",
     "param_count",
     "tag_count",
+    "watermark",
 )
-"""Columns of `Source.runs`; `role` and `preset` are the values of the two tags, '' where there is none."""
+"""Columns of `Source.runs`.
+
+Times are milliseconds since 1970, -1 where there is none; `role` and `preset` are the values of the two tags, '' where
+there is none; `watermark` is a text that differs as soon as the run's points differ, as far as the source can tell
+without reading them (the number of points of a database, the latest values of a server, the sizes of files).
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Which runs are asked for. A source that cannot choose gives more; whoever reads chooses again.
+
+    Parameters
+    ----------
+    experiments
+        Globs of experiment names, one of which must match; none ask for all.
+    since
+        Milliseconds since 1970: runs that started before are not asked for. Runs without a start are.
+    """
+
+    experiments: tuple[str, ...] = ()
+    since: int | None = None
+
+
+EVERYTHING = Scope()
 
 
 class Source(Protocol):
-    """A store of past runs. Every reader must be used up before the next one is opened.
+    """A store of past runs, open between `with` and its end; every reader is used up before the next one is opened.
 
-    `params` and `tags` give (run_uuid, key, value); `points` gives (run_uuid, key, step, timestamp, value, is_nan) as
-    the store holds them: MLflow writes NaN as a flag and the infinities as the largest floats.
+    `params` and `tags` give (run_uuid, key, value), `series` (run_uuid, key), `points` (run_uuid, key, step, timestamp,
+    value, is_nan) as the store holds them: MLflow writes NaN as a flag and the infinities as the largest floats.
+    Series whose name begins with `system/` do not exist for a source.
+
+    Raises, on entering or reading: `SourceUnreadableError`, never with a password or token in its message.
     """
 
     @property
     def uri(self) -> str:
-        """The address in its canonical form."""
+        """The address in its canonical form, without a password."""
 
     @property
     def source_id(self) -> str:
         """A short name of the address, the first half of every `run_id`."""
 
-    def runs(self) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Every run with `RUN_COLUMNS`."""
+    def __enter__(self) -> Self:
+        """Open the store; find out whether it is one."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+
+    def runs(self, scope: Scope = EVERYTHING) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Every run in scope, and perhaps others, with `RUN_COLUMNS`; deleted ones too."""
 
     def params(self, run_uuids: Sequence[str]) -> AbstractContextManager[pa.RecordBatchReader]:
         """Read the parameters of these runs."""
@@ -58,8 +99,13 @@ class Source(Protocol):
     def tags(self, run_uuids: Sequence[str]) -> AbstractContextManager[pa.RecordBatchReader]:
         """Read the tags of these runs."""
 
-    def points(self, run_uuids: Sequence[str]) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Read all points of these runs except those of `system/` series."""
+    def series(self, run_uuids: Sequence[str]) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Name the series of these runs, without reading their points."""
+
+    def points(
+        self, run_uuids: Sequence[str], keys: Collection[str] | None = None
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Read all points of these runs, or those of the series with these names."""
 
 
 def source_id_of(uri: str) -> str:
