@@ -16,7 +16,9 @@ import duckdb
 
 from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
 from pipeline.sources.source import Source, source_id_of
-from pipeline.sources.sql_store import SQLiteStore, canonical_uri, reason_of
+from pipeline.sources.sql_address import canonical_uri
+from pipeline.sources.sql_store import reason_of
+from pipeline.sources.sqlite_store import SQLiteStore
 from pipeline.warehouse import Warehouse, utc_now
 
 logger = logging.getLogger(__name__)
