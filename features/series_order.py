@@ -18,6 +18,12 @@ SERIES_POINTS: Final[Columns] = {
     "value": pl.Float64,
 }
 
+SERIES_TABLE: Final[Columns] = {"series": pl.UInt32, "run": pl.UInt32, "run_id": pl.String, "role": pl.Int8}
+"""Whose they are: one row a series; further columns go along."""
+
+TRAINING, VALIDATION, RATE, EPOCH = range(4)
+"""The roles as numbers: the losses first, for the first of them that is long enough speaks for its run."""
+
 # Two points a step on average, in the order of time, are measurements within the step; fewer are repetitions.
 _POINTS_A_STEP: Final = 2.0
 

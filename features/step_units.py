@@ -4,24 +4,29 @@ from typing import Final
 
 import polars as pl
 
+from features.series_order import EPOCH, TRAINING, VALIDATION
+
 # A loss with fewer points does not set the axis where another series is longer.
 _CURVE: Final = 10
+_MOST: Final = 0.9
 # Steps that run this many times faster than the reference, and end this many times further, are counted differently.
 _OTHER_UNIT: Final = 4.0
 # A logged epoch tells steps from epochs where they end at least this many times further.
 _STEPS_AN_EPOCH: Final = 2.0
 
 
-def on_one_axis(points: pl.DataFrame, series: pl.DataFrame, numbered: pl.Series, epoch: int) -> pl.DataFrame:
+def on_one_axis(points: pl.DataFrame, series: pl.DataFrame, numbered: pl.Series) -> pl.DataFrame:
     """Move the series of a run that count in another unit than its reference to the reference's steps.
 
-    The reference is the first of its roles with at least 10 points, else the longest series. Another unit is counted by a
-    series
+    The reference is the first of its roles with at least 10 points, else the longest series. Another unit is counted by
+    a series
 
     - whose steps are epochs where the reference's are batches, or the other way round, as the logged epoch says;
     - whose step is its number in time, where the reference's is not, or is of another length;
     - whose steps end 4 times further (or less far) and run 4 times faster (or slower);
-    - of one point outside the reference's steps, for one point has no unit that could be told.
+    - of one point outside the reference's steps, for one point has no unit that could be told;
+    - of a validation loss that counts the batches of its passes, as it shows where a training loss or a rate, too short
+      to be a curve, was further on before nearly every one of its points.
 
     A moved point gets the reference's last step in its epoch, where an epoch was logged; else the reference's step at
     its time. Of several points at one step the last stands.
@@ -31,11 +36,9 @@ def on_one_axis(points: pl.DataFrame, series: pl.DataFrame, numbered: pl.Series,
     points
         `SERIES_POINTS`, each step of a series once.
     series
-        `SERIES_TABLE` of `features.trials`.
+        `SERIES_TABLE`.
     numbered
         The series whose steps are numbers in time.
-    epoch
-        The role of the logged epoch, which is an axis and no curve.
 
     Returns
     -------
@@ -43,12 +46,17 @@ def on_one_axis(points: pl.DataFrame, series: pl.DataFrame, numbered: pl.Series,
         series, step, value; without the epoch.
     """
     shapes = _shapes(points, series, numbered)
-    epochs, curves = shapes.filter(pl.col("role") == epoch), shapes.filter(pl.col("role") != epoch)
+    # The logged epoch is an axis and no curve.
+    epochs, curves = shapes.filter(pl.col("role") == EPOCH), shapes.filter(pl.col("role") != EPOCH)
     if curves["run"].n_unique() == curves.height and epochs.is_empty():
         return points.select("series", "step", "value")
-    reference = _references(curves)
+    passes = _passes(points, curves)
+    reference = _references(curves.filter(~pl.col("series").is_in(passes.implode())))
     compared = curves.join(reference, on="run", suffix="_reference").join(_clocks(epochs), on="run", how="left")
-    compared = compared.with_columns(by_epoch=_by_epoch()).with_columns(other=pl.col("by_epoch") | _other_unit())
+    in_passes = pl.col("series").is_in(passes.implode())
+    compared = compared.with_columns(by_epoch=_by_epoch() & ~in_passes).with_columns(
+        other=pl.col("by_epoch") | _other_unit() | in_passes
+    )
     stays = compared.filter(~pl.col("other"))["series"]
     kept = points if stays.len() == shapes.height else points.filter(pl.col("series").is_in(stays.implode()))
     kept = kept.select("series", "step", "value")
@@ -70,6 +78,23 @@ def _shapes(points: pl.DataFrame, series: pl.DataFrame, numbered: pl.Series) -> 
     return shapes.join(series.select("series", "run", "role"), on="series").with_columns(
         steps=pl.col("last") - pl.col("first"), numbered=pl.col("series").is_in(numbered.implode())
     )
+
+
+def _passes(points: pl.DataFrame, curves: pl.DataFrame) -> pl.Series:
+    """Find the validation losses that were logged batch after batch while the training stood still."""
+    none = pl.Series(dtype=pl.UInt32)
+    trained = curves.filter(pl.col("role") == TRAINING, pl.col("length") >= _CURVE)
+    alone = curves.join(trained, on="run", how="anti")
+    validations = alone.filter(pl.col("role") == VALIDATION, pl.col("length") >= _CURVE)
+    clocks = alone.filter(pl.col("role") != VALIDATION).join(validations, on="run", how="semi")
+    if clocks.is_empty():
+        return none
+    clock = _of(points, clocks.select("run", "series")).select("run", at="timestamp", to="step")
+    validated = _of(points, validations.select("run", "series")).with_columns(at="timestamp")
+    behind = (
+        _placed(validated, clock).group_by("series").agg(share=(pl.col("step") < pl.col("to")).fill_null(False).mean())
+    )
+    return behind.filter(pl.col("share") >= _MOST)["series"]
 
 
 def _references(curves: pl.DataFrame) -> pl.DataFrame:
@@ -139,10 +164,12 @@ def _moved(points: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     by_epoch = pl.concat([in_batches, in_epochs]).with_columns(at="to").drop("to")
     by_time = moving.filter(~pl.col("by_epoch")).with_columns(at="timestamp")
     first = reference.group_by("run").agg(first_step=pl.col("step").min())
-    placed = pl.concat([
-        _placed(by_epoch.select(by_time.columns), reference.select("run", at="step", to="step")),
-        _placed(by_time, reference.select("run", at="timestamp", to="step")),
-    ])
+    placed = pl.concat(
+        [
+            _placed(by_epoch.select(by_time.columns), reference.select("run", at="step", to="step")),
+            _placed(by_time, reference.select("run", at="timestamp", to="step")),
+        ]
+    )
     return (
         placed.join(first, on="run")
         .sort("series", "timestamp", "step")

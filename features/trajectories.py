@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 import polars as pl
 
 from features.columns import Columns, require_columns
-from features.series_order import SERIES_POINTS, in_time_order, with_settled_steps
+from features.series_order import EPOCH, SERIES_POINTS, VALIDATION, in_time_order, with_settled_steps
 from features.step_units import on_one_axis
 from features.trials import split_trials
 
@@ -34,10 +34,9 @@ PLAN_COLUMNS: Final[Columns] = {"run_id": pl.String, "planned_steps": pl.Int64}
 
 Role = Literal["training_loss", "validation_loss", "learning_rate", "epoch"]
 
-# The number of a role is its place here. The losses come first: they set the axis of a run.
+# In the order of their numbers.
 _ROLES: Final = get_args(Role)
-_CURVES: Final = _ROLES[:3]
-_EPOCH: Final = 3
+_CURVES: Final = _ROLES[:EPOCH]
 _JUDGING_POINTS: Final = 10  # of the loss that says whether a run holds trials
 
 
@@ -85,7 +84,7 @@ def trajectories(points: pl.DataFrame, roles: pl.DataFrame) -> pl.DataFrame:
     logged, series, cyclic = split_trials(logged, series.drop("key"), _judges(logged, series))
     settled, numbered = with_settled_steps(logged, cyclic)
     del logged
-    curves = _with_sums(on_one_axis(settled, series, numbered, _EPOCH), series)
+    curves = _with_sums(on_one_axis(settled, series, numbered), series)
     return _by_step(curves, series)
 
 
@@ -111,7 +110,7 @@ def with_progress(trajectories: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFra
 
 
 def _series_table(roles: pl.DataFrame) -> pl.DataFrame:
-    """Number the series by run, role and name; `parts` says of how many series a role is the sum."""
+    """Give each series a number, by run, role and name; `parts` says of how many a role is the sum."""
     return (
         roles.select(
             "run_id", "key", role=pl.col("role").replace_strict(_ROLES, range(len(_ROLES)), return_dtype=pl.Int8)
@@ -125,10 +124,10 @@ def _series_table(roles: pl.DataFrame) -> pl.DataFrame:
 def _judges(logged: pl.DataFrame, series: pl.DataFrame) -> pl.Series:
     """Choose the loss that says whether its run holds trials: the first that is long enough."""
     long_enough = logged["series"].value_counts().filter(pl.col("count") >= _JUDGING_POINTS)
-    losses = series.filter(pl.col("role") < _CURVES.index("learning_rate"))
-    return losses.join(long_enough, on="series", maintain_order="left").unique("run", keep="first", maintain_order=True)[
-        "series"
-    ]
+    losses = series.filter(pl.col("role") <= VALIDATION)
+    return losses.join(long_enough, on="series", maintain_order="left").unique(
+        "run", keep="first", maintain_order=True
+    )["series"]
 
 
 def _with_sums(curves: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:

@@ -8,10 +8,8 @@ from typing import Final
 
 import polars as pl
 
-from features.columns import Columns, require_columns
+from features.columns import require_columns
 from features.series_order import SERIES_POINTS, same_series
-
-SERIES_TABLE: Final[Columns] = {"series": pl.UInt32, "run": pl.UInt32, "run_id": pl.String, "role": pl.Int8}
 
 _MARK: Final = r"#\d+$"
 
@@ -56,13 +54,13 @@ def split_trials(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
     """Tell runs that hold several trials, and series whose steps count within a cycle.
 
-    A series begins again where its step falls back to its first step (within 1 % of the span of its steps). A lone point
-    there is a summary and begins nothing.
+    A series begins again where its step falls back to its first step (within 1 % of the span of its steps). A lone
+    point there is a summary and begins nothing.
 
     The run's reference loss decides. With at least 3 beginnings, of typically at least 5 points (medians throughout),
     the run holds trials if the later ones start nearer to where the first started than to where they end, and the
-    distance from end to start is more than twice the typical change between two points. What other series logged goes to
-    the trial of its time: whole stretches where a series begins again itself, else point by point.
+    distance from end to start is more than twice the typical change between two points. What other series logged goes
+    to the trial of its time: whole stretches where a series begins again itself, else point by point.
 
     Otherwise a series with at least 3 stretches of like length (none longer than 1.5 times the typical one) is cyclic:
     the step counts the batches of an epoch, and the curve goes on.
@@ -173,7 +171,7 @@ def _split(
 
 
 def _trial_series(pieces: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
-    """Number the runs and series that the trials become, after all those there are."""
+    """Give numbers to the runs and series that the trials become, after all those there are."""
     kept = [name for name in series.columns if name not in ("series", "run", "run_id")]
     table = pieces.select("parent_series", "trial", "run", "run_id", *kept).unique().sort("run", "trial", "role")
     number = pl.struct("run", "trial").rank("dense") + series["run"].max()
