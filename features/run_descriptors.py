@@ -11,7 +11,9 @@ from features.series_roles import MINIMUM_TRAINING_POINTS, MINIMUM_VALIDATION_PO
 from features.trajectories import TRAJECTORY_COLUMNS
 from features.trials import is_trial, parent_run_id, with_trials
 
-Reason = Literal["no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials"]
+Reason = Literal[
+    "no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials, each counted as a run"
+]
 """Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any. Where a run holds
 several trials, each is a curve, and the run itself has none."""
 
@@ -172,7 +174,7 @@ def _reason() -> pl.Expr:
         pl.when(usable)
         .then(pl.lit(None, dtype=pl.String))
         .when("holds_trials")
-        .then(pl.lit("several trials"))
+        .then(pl.lit("several trials, each counted as a run"))
         .when(pl.col("point_count") == 0)
         .then(pl.lit("no metrics"))
         .when(pl.max_horizontal(training, validation) == 0)
