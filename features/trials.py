@@ -181,7 +181,9 @@ def _split(
 def _trial_series(pieces: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
     """Give numbers to the runs and series that the trials become, after all those there are."""
     kept = [name for name in series.columns if name not in ("series", "run", "run_id")]
-    table = pieces.select("parent_series", "trial", "run", "run_id", *kept).unique().sort("run", "trial", "parent_series")
+    table = (
+        pieces.select("parent_series", "trial", "run", "run_id", *kept).unique().sort("run", "trial", "parent_series")
+    )
     number = pl.struct("run", "trial").rank("dense") + series["run"].max()
     return table.with_columns(
         run=number.cast(pl.UInt32),
