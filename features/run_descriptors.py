@@ -52,8 +52,8 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
       overfitting.
     - final_loss: median of the last 5 % of the validation loss, if it has at least 5 points, else of the training loss;
       null where that is not finite.
-    - first_step: where the curve begins, in the unit of the trajectory's steps: above 0 for a run that was resumed in a
-      new one. Progress counts from step 0, not from there.
+    - first_step: where the curve begins, in the unit of the trajectory's steps: its offset, if it was resumed from
+      another run. Progress counts from step 0, not from there.
     - usable: the training or the validation loss has at least 10 points, which are not all equal; else `reason`.
 
     Parameters
