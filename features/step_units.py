@@ -105,13 +105,12 @@ def _references(curves: pl.DataFrame) -> pl.DataFrame:
 
 
 def _clocks(epochs: pl.DataFrame) -> pl.DataFrame:
-    """Keep the logged epochs that tell batches from epochs."""
+    """Keep the logged epochs that tell batches from epochs, the first by name of a run's."""
     tells = (
         pl.col("most").is_finite() & (pl.col("last") >= _STEPS_AN_EPOCH * (pl.col("most") + 1)) & (pl.col("length") > 1)
     )
-    return epochs.filter(tells).select(
-        "run", epoch_series="series", epochs=pl.col("most"), clock_time=pl.col("time"), clock_last=pl.col("last")
-    )
+    first = epochs.filter(tells).sort("series").unique("run", keep="first", maintain_order=True)
+    return first.select("run", epoch_series="series", epochs="most", clock_time="time")
 
 
 def _by_epoch() -> pl.Expr:

@@ -13,6 +13,7 @@ ROLES = {
     "val_loss": "validation_loss",
     "lr": "learning_rate",
     "epoch": "epoch",
+    "trainer_epoch": "epoch",
 }
 
 
@@ -67,6 +68,12 @@ def test_an_epoch_that_is_the_step_moves_nothing():
     losses = [(n, 1000 * n, 2.0 - n / 20) for n in range(20)]
     rows = curve(train_loss_epoch=losses, epoch=[(n, 1000 * n, n) for n in range(20)], val_loss=losses)
     assert validated(rows) == {n: value for n, _, value in losses}
+
+
+def test_of_two_logged_epochs_one_is_the_axis():
+    evaluated = [(n, 0, 2.0 - n / 10) for n in range(6)]
+    one = curve(train_loss_step=BATCHES, epoch=EPOCH, val_loss=evaluated)
+    assert curve(train_loss_step=BATCHES, epoch=EPOCH, trainer_epoch=EPOCH, val_loss=evaluated) == one
 
 
 def test_the_epoch_is_no_curve():
