@@ -9,9 +9,13 @@ from features.declared_settings import declared_settings
 from features.schedule_shapes import schedule_shapes
 from features.series_roles import MINIMUM_TRAINING_POINTS, MINIMUM_VALIDATION_POINTS
 from features.trajectories import TRAJECTORY_COLUMNS
+from features.trials import is_trial, parent_run_id
 
-Reason = Literal["no metrics", "no loss series", "fewer than 10 points", "constant loss"]
-"""Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any."""
+Reason = Literal[
+    "no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials, each counted as a run"
+]
+"""Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any. Where a run holds
+several trials, each is a curve, and the run itself has none."""
 
 RUN_COLUMNS: Final[Columns] = {"run_id": pl.String, "status": pl.String, "point_count": pl.Int64}
 DESCRIPTOR_COLUMNS: Final[Columns] = {
@@ -24,6 +28,7 @@ DESCRIPTOR_COLUMNS: Final[Columns] = {
     "diverged": pl.Boolean,
     "final_loss": pl.Float64,
     "planned_steps": pl.Int64,
+    "first_step": pl.Int64,
 }
 
 _EDGE: Final = 0.05  # first and last share of a curve's points
@@ -47,12 +52,15 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
       overfitting.
     - final_loss: median of the last 5 % of the validation loss, if it has at least 5 points, else of the training loss;
       null where that is not finite.
+    - first_step: where the curve begins, in the unit of the trajectory's steps: its offset, if it was resumed from
+      another run. Progress counts from step 0, not from there.
     - usable: the training or the validation loss has at least 10 points, which are not all equal; else `reason`.
 
     Parameters
     ----------
     runs
-        `RUN_COLUMNS`.
+        `RUN_COLUMNS`; with a row for each trial, from `with_trials`. Of a trial only the curve is known, so what params
+        declare and the plan stay null.
     params
         run_id, key, value.
     trajectories
@@ -65,8 +73,11 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
     """
     require_columns("runs", runs, RUN_COLUMNS)
     require_columns("trajectories", trajectories, TRAJECTORY_COLUMNS)
+    trials = runs["run_id"].filter(runs.select(is_trial(pl.col("run_id"))).to_series())
+    parents = trials.to_frame().select(parent_run_id(pl.col("run_id")).unique())["run_id"]
     described = (
         runs.select(*RUN_COLUMNS)
+        .with_columns(holds_trials=pl.col("run_id").is_in(parents.implode()))
         .join(_curves(trajectories), on="run_id", how="left", maintain_order="left")
         .join(declared_settings(params), on="run_id", how="left", maintain_order="left")
         .with_columns(planned_steps=_planned_steps())
@@ -93,6 +104,7 @@ def _curves(trajectories: pl.DataFrame) -> pl.DataFrame:
     """Gather what the rules need to know of each run's two losses, in one pass."""
     reference = pl.coalesce("training_loss", "validation_loss").is_not_null()
     return trajectories.group_by("run_id").agg(
+        pl.col("step").min().alias("first_step"),
         pl.col("step").max().alias("last_step"),
         pl.col("step").filter(reference).diff().median().alias("spacing"),
         *_of_loss("training"),
@@ -158,6 +170,8 @@ def _reason() -> pl.Expr:
     return (
         pl.when(usable)
         .then(pl.lit(None, dtype=pl.String))
+        .when("holds_trials")
+        .then(pl.lit("several trials, each counted as a run"))
         .when(pl.col("point_count") == 0)
         .then(pl.lit("no metrics"))
         .when(pl.max_horizontal(training, validation) == 0)
