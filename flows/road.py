@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from features.grouping import groups
+from features.learning_rates import learning_rates
 from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
@@ -34,8 +35,8 @@ from pipeline.settings import Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 1
-DESCRIBE_VERSION = 1
-LEARN_VERSION = 1
+DESCRIBE_VERSION = 2
+LEARN_VERSION = 2
 
 # A store that was moved or copied is another source with the same runs: each is history once, as it was read last.
 RUNS = (
@@ -184,7 +185,7 @@ def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
 def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
     """Return a group's usable runs and their points as arrays."""
     runs = warehouse.frame(
-        "select run_id, starting_rate, schedule, final_loss, diverged, planned_steps "
+        "select run_id, starting_rate, schedule, rate_source, final_loss, diverged, planned_steps "
         "from usable_runs join run_groups using (run_id) where group_name = ? order by run_id",
         [group],
     )
@@ -200,6 +201,7 @@ def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
         run_id=runs["run_id"].to_numpy(),
         starting_rate=_numbers(runs["starting_rate"]),
         schedule=runs["schedule"].fill_null("").to_numpy(),
+        rate_source=runs["rate_source"].to_numpy(),
         final_loss=_numbers(runs["final_loss"]),
         diverged=runs["diverged"].to_numpy(),
         planned_steps=_numbers(runs["planned_steps"]),
@@ -224,7 +226,9 @@ def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
     params = road.warehouse.frame("from params")
     tags = road.warehouse.frame("from tags")
     curves = trajectories(road.warehouse.frame("from role_points"), road.warehouse.frame("from series_roles"))
-    described = run_descriptors(runs, params, curves)
+    epochs = road.warehouse.frame("select run_id, step, value from metrics where key = 'epoch'")
+    curves, rates = learning_rates(runs, params, curves, epochs)
+    described = run_descriptors(runs, params, curves, rates)
     tables = {
         "trajectories": with_progress(curves, described),
         "usable_runs": described,

@@ -14,6 +14,7 @@ def history(**columns: Any) -> GroupHistory:
         "run_id": ["a", "b"],
         "starting_rate": [0.1, 1.0],
         "schedule": ["cosine", ""],
+        "rate_source": ["logged", "unknown"],
         "final_loss": [0.5, math.nan],
         "diverged": [False, False],
         "planned_steps": [100, math.nan],

@@ -42,6 +42,7 @@ def history(runs: Sequence[Run], *, unknown_rates: bool = False, log_rates: bool
         run_id=np.array([f"run{place}" for place in range(len(runs))]),
         starting_rate=np.array([math.nan if unknown_rates else rate for rate, _ in runs]),
         schedule=np.array([schedule for _, schedule in runs]),
+        rate_source=np.full(len(runs), "logged" if log_rates else "unknown"),
         final_loss=np.array(finals),
         diverged=np.isnan(finals),
         planned_steps=np.full(len(runs), 1000.0),

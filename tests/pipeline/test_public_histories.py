@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 
 from features.grouping import groups
+from features.learning_rates import learning_rates
 from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
@@ -36,7 +37,9 @@ def featured(ingested):
     warehouse.finish_stage(EVERY_GROUP, "roles", "1", {"series_roles": roles})
     runs, params = warehouse.frame("from runs"), warehouse.frame("from params")
     curves = trajectories(warehouse.frame("from role_points"), roles)
-    usable = run_descriptors(runs, params, curves)
+    epochs = warehouse.frame("select run_id, step, value from metrics where key = 'epoch'")
+    curves, rates = learning_rates(runs, params, curves, epochs)
+    usable = run_descriptors(runs, params, curves, rates)
     found = groups(runs, params, usable)
     tables = {"trajectories": with_progress(curves, usable), "usable_runs": usable, "run_groups": found}
     warehouse.finish_stage(EVERY_GROUP, "trajectories", "1", tables)
