@@ -116,8 +116,8 @@ def torch_warm_restarts() -> pl.Expr:
     # A small allowance: the logarithm of a whole power must not fall below it.
     cycle = ((_t / _total * (multiple - 1) + 1).log() / multiple.log() + 1e-9).floor()
     longer = _total * multiple**cycle
-    into = pl.when(multiple == 1).then(_t % _total)
-    into = into.otherwise(_t - _total * (multiple**cycle - 1) / (multiple - 1))
+    begun = _total * (multiple**cycle - 1) / (multiple - 1)
+    into = pl.when(multiple == 1).then(_t % _total).otherwise(_t - begun)
     length = pl.when(multiple == 1).then(_total).otherwise(longer)
     return _low + (_rate - _low) * ((math.pi * into / length).cos() + 1) / 2
 

@@ -89,9 +89,8 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     groups = _table("group", "usable runs", "diverged", "rates", "schedules", "remark")
     for group in overview["groups"]:
         few = group["runs"] < overview["min_runs"]
-        rates = ", ".join(
-            f"{group['rate_sources'][each]} {each}" for each in RATE_SOURCES if each in group["rate_sources"]
-        )
+        sources = group["rate_sources"]
+        rates = ", ".join(f"{sources[source]} {source}" for source in RATE_SOURCES if source in sources)
         counts = (group["runs"], group["diverged"], rates, group["schedules"])
         advice = f"fewer than {overview['min_runs']}: bundled presets" if few else ""
         groups.add_row(group["group"], *map(str, counts), Text(advice, style="yellow"))

@@ -35,7 +35,8 @@ class GroupHistory:
     Parameters
     ----------
     run_id, starting_rate, schedule, rate_source, final_loss, diverged, planned_steps
-        Of each run, (n_runs,). `rate_source` is one of `RATE_SOURCES`. `final_loss` is of the validation loss where there is one.
+        Of each run, (n_runs,). `rate_source` is one of `RATE_SOURCES`; `final_loss` is of the validation loss where
+        there is one.
     run_index
         Which run a point belongs to, in 0 .. n_runs - 1, (n_points,).
     position

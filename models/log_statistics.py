@@ -199,8 +199,8 @@ def _why_no_path(history: GroupHistory) -> str:
     if not assumed:
         return ""
     return (
-        f"{assumed} of {len(history)} runs declare a rate and no schedule: they count for the starting rate, and neither "
-        "for a constant schedule nor for how far rates travelled"
+        f"{assumed} of {len(history)} runs declare a rate and no schedule: they count for the starting rate, and "
+        "neither for a constant schedule nor for how far rates travelled"
     )
 
 

@@ -26,6 +26,20 @@ def history(**columns: Any) -> GroupHistory:
     return GroupHistory(**{name: np.array(values) for name, values in {**usual, **columns}.items()})
 
 
+def test_an_assumed_rate_is_known_at_its_start_only() -> None:
+    found = history(rate_source=["rebuilt", "assumed constant"])
+    assert found.has_rate.tolist() == [True, True]
+    assert found.has_rate_path.tolist() == [True, False]
+    assert found.runs_by_rate_source() == {"logged": 0, "rebuilt": 1, "assumed constant": 1, "unknown": 0}
+
+
+def test_a_rate_source_that_is_none_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="rate_source must be one of logged, .*, got 'guessed'; describe the runs again"
+    ):
+        history(rate_source=["logged", "guessed"])
+
+
 def test_points_are_ordered_by_run_and_position() -> None:
     runs = dict(history().points())
     assert history().training_loss[runs[0]].tolist() == [2.5, 1.0, 0.5]

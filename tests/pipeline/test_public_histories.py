@@ -169,9 +169,10 @@ def test_groups_with_their_optimizer_rates_and_schedules(featured):
         "from run_groups join usable_runs using (run_id) group by group_name, optimizer"
     )
     assert {row[0]: row[1:] for row in described.rows()} == {
-        "box-cross-detection-finetuning": (1, None, [0.001], ["linear"], False),
+        # Ultralytics with optimizer=auto: a param says 0.001, and another rate was run.
+        "box-cross-detection-finetuning": (1, None, [0.0016075620000000003], ["linear"], False),
         "chaos-aip": (3, None, [0.03], None, False),
-        "cross-detection-finetuning": (1, None, [0.001], ["other"], False),
+        "cross-detection-finetuning": (1, None, [0.0014236040000000002], ["other"], False),
         "deep-learning-experiment-sgd": (4, "sgd", [0.001], None, False),
         "default": (3, None, [0.03], None, False),
         "granite-350m-sft": (1, None, [0.0002], ["cosine"], False),
