@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 Program = Literal["torch", "keras"]
 
 
@@ -46,14 +43,13 @@ class Plateau:
 _LEAST_CHANGE = 1e-8
 
 
-def replay(plateau: Plateau, losses: Sequence[float]) -> NDArray[np.float64]:
-    """Return the rate that each epoch was trained with: it has seen the losses before, (n_epochs,).
+def replay(plateau: Plateau, losses: Sequence[float]) -> list[float]:
+    """Return the rate that each epoch was trained with, which has seen the losses before it: one for each loss.
 
-    torch lowers the rate when more than `patience` epochs in a row were bad, Keras when `patience` were; both tested
-    against the real thing.
+    torch lowers the rate when more than `patience` epochs in a row were bad, Keras already when `patience` were. The
+    first is tested against torch itself, the second by hand.
     """
-    step = _torch_rates if plateau.program == "torch" else _keras_rates
-    return np.array(step(plateau, losses), dtype=np.float64)
+    return _torch_rates(plateau, losses) if plateau.program == "torch" else _keras_rates(plateau, losses)
 
 
 def _torch_rates(plateau: Plateau, losses: Sequence[float]) -> list[float]:

@@ -35,7 +35,7 @@ def test_an_assumed_rate_is_known_at_its_start_only() -> None:
 
 def test_a_rate_source_that_is_none_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="rate_source must be one of logged, .*, got 'guessed'; describe the runs again"
+        ValueError, match=r"rate_source must be one of logged, .* got 'guessed'; describe the runs again"
     ):
         history(rate_source=["logged", "guessed"])
 
