@@ -4,7 +4,7 @@ Few runs log their rate. Where it is missing it is rebuilt if the params tell th
 """
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Final, Literal, NamedTuple
 
 import polars as pl
@@ -175,7 +175,7 @@ def _told(known: pl.DataFrame, params: pl.DataFrame, clocks: dict[str, Clock]) -
             "untold": None,
         }
         try:
-            rows.append(row | asdict(rate_rule(declared, rate, length)))
+            rows.append(row | vars(rate_rule(declared, rate, length)))
         except UntoldError as error:
             rows.append(row | {"untold": str(error)})
     return pl.DataFrame(rows, schema=_TOLD_SCHEMA)
@@ -188,29 +188,42 @@ _TOLD_SCHEMA: Final = {"run_id": pl.String, "own_rate": pl.String, "warms_up": p
 
 
 def _rebuilt(trajectories: pl.DataFrame, told: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Work out the rates of all runs that did not log them: run_id, position, built, apart (from a logged point)."""
+    """Work out the rates of all runs that did not log them: row (of trajectories), run_id, built, apart (from the log).
+
+    Rows and runs as integers: joining millions of rows by strings costs several times as much.
+    """
     quiet = known.filter(pl.col("logged_points").fill_null(0) < _MINIMUM_LOGGED).select("run_id")
-    rules = told.filter(pl.col("kind").is_not_null()).join(quiet, on="run_id")
-    points = trajectories.join(rules, on="run_id").with_columns(t=pl.col("step") - pl.col("offset"))
-    columns = {"run_id": pl.String, "position": pl.Int64, "built": pl.Float64, "learning_rate": pl.Float64}
-    built = [_by_kind(kind, frame) for (kind,), frame in points.partition_by("kind", as_dict=True).items()]
+    runs = trajectories["run_id"].rle().struct.unnest().select(run_id="value").with_row_index("run")
+    rules = runs.join(told.filter(pl.col("kind").is_not_null()), on="run_id").join(quiet, on="run_id", how="semi")
+    points = trajectories.select(
+        pl.row_index("row"), "step", "validation_loss", "learning_rate", run=pl.col("run_id").rle_id()
+    )
+    columns = {"row": pl.UInt32, "run": pl.UInt32, "built": pl.Float64, "learning_rate": pl.Float64}
+    built = [_by_kind(kind, of_kind, points) for (kind,), of_kind in rules.partition_by("kind", as_dict=True).items()]
     rates = pl.concat([pl.DataFrame(schema=columns), *(frame.select(*columns) for frame in built)])
     apart = (pl.col("learning_rate") - pl.col("built")).abs() > _SAME * pl.col("learning_rate")
-    return rates.select("run_id", "position", "built", apart=apart.fill_null(False))
+    return rates.join(runs, on="run").select("row", "run_id", "built", apart=apart.fill_null(False))
 
 
-def _by_kind(kind: object, points: pl.DataFrame) -> pl.DataFrame:
+def _by_kind(kind: object, rules: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
+    t = pl.col("step") - pl.col("offset")
     if kind not in FORMULAS:
-        return pl.concat([_replayed(run) for run in points.partition_by("run_id")])
-    # What is logged at step 0 of steps that count from 1 comes before the first update, which it shares the rate with.
+        replayed = points.join(rules, on="run", maintain_order="left").with_columns(t=t).partition_by("run")
+        return pl.concat([_replayed(run) for run in replayed])
     formula = FORMULAS[str(kind)]()
+    needed = {"run", "offset", "from_step", *formula.meta.root_names()} - {"t"}
     known = pl.when(pl.col("step") >= pl.col("from_step"))
-    return points.with_columns(t=pl.col("t").clip(lower_bound=0)).with_columns(built=known.then(formula))
+    # What is logged at step 0 of steps that count from 1 comes before the first update, which it shares the rate with.
+    return (
+        points.drop("validation_loss")
+        .join(rules.select(sorted(needed)), on="run")
+        .with_columns(t=t.clip(lower_bound=0))
+        .with_columns(built=known.then(formula))
+    )
 
 
 def _replayed(run: pl.DataFrame) -> pl.DataFrame:
     """Replay the plateau where each epoch has one validation loss; nothing where one is missing."""
-    run = run.sort("position")
     rule = run.row(0, named=True)
     t, losses = run["t"], run["validation_loss"]
     # The last epoch may still lack its loss: it was trained with what the losses before gave.
@@ -330,10 +343,10 @@ def _reason() -> pl.Expr:
 
 def _filled(trajectories: pl.DataFrame, points: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
     standing = marks.filter(pl.col("rate_source").is_in(["rebuilt", "assumed constant"])).select("run_id")
+    built = points.join(standing, on="run_id", how="semi").select("row", "built")
     return (
-        trajectories.join(
-            points.join(standing, on="run_id", how="semi"), on=["run_id", "position"], how="left", maintain_order="left"
-        )
+        trajectories.with_row_index("row")
+        .join(built, on="row", how="left", maintain_order="left")
         .with_columns(learning_rate=pl.coalesce("learning_rate", "built"))
         .select(trajectories.columns)
     )
