@@ -80,17 +80,28 @@ def own_rate(declared: Declared) -> str | None:
 
 
 def _scheduler(declared: Declared) -> str | None:
-    """Return the scheduler's name in lower-case letters; None where none is configured."""
+    """Return the scheduler's name in lower-case letters; None where none is configured.
+
+    Raises
+    ------
+    UntoldError
+        If params name several.
+    """
     rates = (value for name, value in declared.plain.items() if _RATE_NAME.search(name))
     if any(letters(value) in CONSTANT - EMPTY for value in rates):
         return "constant"
-    names = sorted(filter(_SCHEDULER_NAME.search, declared.plain), key=lambda name: (len(name), name))
-    for name in names:
-        value = declared.plain[name]
-        # `None` may be what was never filled in, a dict's settings have names of their own.
-        if value.lower() not in EMPTY - CONSTANT and not value.startswith("{") and as_number(value) is None:
-            return letters(value)
-    return None
+    # `None` may be what was never filled in, a dict's settings have names of their own.
+    found = {
+        "constant" if letters(value) in CONSTANT else letters(value)
+        for name, value in declared.plain.items()
+        if _SCHEDULER_NAME.search(name)
+        and value.lower() not in (EMPTY - CONSTANT) | {"true", "yes"}
+        and not value.startswith("{")
+        and as_number(value) is None
+    }
+    if len(found) > 1:
+        raise UntoldError(f"several schedules are named: {', '.join(sorted(found))}")
+    return next(iter(found), None)
 
 
 def _signs(declared: Declared) -> list[str]:

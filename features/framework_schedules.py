@@ -66,6 +66,8 @@ def trainer_rule(declared: Declared, rate: float, length: Length) -> RateRule:
     name = declared.written["lr_scheduler_type"].lower().rsplit(".", 1)[-1]
     if name not in _TRAINER_KINDS:
         raise UntoldError(f"lr_scheduler_type={name} is none that can be rebuilt")
+    if declared.written.get("deepspeed", "").lower() not in EMPTY:
+        raise UntoldError("deepspeed may bring a schedule of its own")
     numbers = _trainer_numbers(declared, name)
     total = _trainer_steps(declared, length)
     if total is None and name not in _WITHOUT_LENGTH:
@@ -117,7 +119,10 @@ def _trainer_steps(declared: Declared, length: Length) -> int | None:
         batches = length.clock.batches(accumulated)
         if batches is None:
             return None
-        total = math.ceil(epochs * max(math.ceil(batches / accumulated), 1))
+        # The last update of an epoch may have fewer batches: older versions of transformers leave it out of the count.
+        fewest, total = (math.ceil(epochs * max(count(batches / accumulated), 1)) for count in (math.floor, math.ceil))
+        if fewest < total and length.last <= fewest:
+            raise UntoldError(f"the number of steps is {fewest} or {total}, by the version of transformers")
     if length.last > total:
         raise UntoldError(f"the run went to step {length.last}, beyond the {total} that its params give")
     return total

@@ -19,7 +19,7 @@ _ROUNDED: Final = 0.005  # older versions of transformers log the epoch with two
 _TELLING: Final = (
     r"lr|rate|sched|policy|warm|decay|step|epoch|iter|optim|^opt|gamma|t_?max|t_0|t_mult|eta|patience|factor|milest"
     r"|anneal|cycle|plateau|monitor|power|pct|cooldown|threshold|delta|keras|restart|reduce|fastai"
-    r"|three_phase|strategy|prefetch"
+    r"|three_phase|strategy|prefetch|deepspeed|restore|per_device"
 )
 _RULE_TYPES: Final = {"str": pl.String, "Kind": pl.String, "bool": pl.Boolean, "float": pl.Float64}
 _TOLD_SCHEMA: Final = {"run_id": pl.String, "own_rate": pl.String, "warms_up": pl.Boolean, "untold": pl.String} | {

@@ -136,10 +136,10 @@ def test_a_scheduler_of_torch_by_epoch_is_rebuilt(
 )
 def test_a_trainer_run_is_rebuilt_from_its_epochs_and_its_clock(name: str, warmup: dict[str, str], steps: int) -> None:
     transformers = pytest.importorskip("transformers")
-    # 397 batches, two an update: 199 updates an epoch, of which the last has one batch; logged every ten.
+    # 398 batches, two an update: 199 updates an epoch; logged every ten.
     logged = range(10, 598, 10)
     params = TRAINER | warmup | {"lr_scheduler_type": name, "gradient_accumulation_steps": "2"}
-    clock = [(step, min(step * 2 / 397, 1.0)) for step in range(10, 200, 10)]
+    clock = [(step, step * 2 / 398) for step in range(10, 200, 10)]
     mark, rates = found(params, curve(logged), epochs=clock)
     every = scheduled(lambda optimizer: transformers.get_scheduler(name, optimizer, steps, 597), 597)
     assert mark["rate_source"] == "rebuilt"
@@ -168,6 +168,7 @@ def test_a_trainer_run_is_rebuilt_from_its_declared_steps_and_other_numbers() ->
         ({"lr_scheduler_type": "linear", "max_steps": "20"}, "the run went to step 30, beyond the 20"),
         ({"lr_scheduler_type": "cosine_with_min_lr", "max_steps": "30"}, "none that can be rebuilt"),
         ({"lr_scheduler_type": "linear", "max_steps": "30", "lr_scheduler_kwargs": "{'x': 1"}, "cannot be read"),
+        ({"lr_scheduler_type": "linear", "max_steps": "30", "deepspeed": "zero3.json"}, "deepspeed may bring"),
         ({"save_strategy": "epoch", "hub_strategy": "end"}, "without its lr_scheduler_type"),
     ],
 )
@@ -176,6 +177,15 @@ def test_a_trainer_run_that_does_not_tell_its_schedule_is_unknown(params: dict[s
     assert mark["rate_source"] == "unknown"
     assert reason in mark["rate_reason"]
     assert set(rates) == {None}
+
+
+def test_an_update_of_fewer_batches_counts_only_where_the_run_went_so_far() -> None:
+    params = TRAINER | {"lr_scheduler_type": "linear", "gradient_accumulation_steps": "2"}
+    clock = [(step, min(step * 2 / 397, 1.0)) for step in range(10, 200, 10)]
+    mark, _ = found(params, curve(range(10, 591, 10)), epochs=clock)
+    assert mark["rate_reason"] == "the number of steps is 594 or 597, by the version of transformers"
+    mark, _ = found(params, curve(range(1, 598, 2)), epochs=clock)
+    assert mark["rate_reason"] == "lr_scheduler_type=linear over 597 steps"
 
 
 def test_epochs_rounded_to_two_digits_tell_the_batches_only_where_one_number_fits() -> None:
@@ -250,6 +260,7 @@ def test_a_plateau_that_cannot_be_replayed_is_unknown(
         ({"scheduler": "cosine"}, "t_max is not declared"),
         ({"scheduler": "LambdaLR"}, "lambdalr is none that can be rebuilt"),
         ({"scheduler": "StepLR", "step_size": "5", "warmup_epochs": "3"}, "how the warm-up goes with steplr"),
+        ({"scheduler": "StepLR", "use_scheduler": "False"}, "several schedules are named: constant, steplr"),
         ({"decay_step": "100", "gamma": "0.1"}, "decay_step, gamma: signs of a schedule"),
         ({"patience_optim": "5"}, "patience_optim: signs of a schedule"),
         ({"warmup_steps": "100"}, "warmup_steps: signs of a schedule"),
