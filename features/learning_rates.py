@@ -188,8 +188,8 @@ def _schedule() -> pl.Expr:
 
 
 def _reason() -> pl.Expr:
-    source = pl.col("rate_source")
-    rate = pl.format("; a param says {}, the log {}: the log stands", "rate", "logged_start")
+    source, start = pl.col("rate_source"), pl.col("logged_start").round_sig_figs(4)
+    rate = pl.format("; a param says {}, the log {}: the log stands", "rate", start)
     shape = pl.format("; a param says {}, the log {}: the log stands", "schedule", "shape")
     logged = pl.concat_str(
         pl.format("{} points logged", "logged_points"),
@@ -204,7 +204,7 @@ def _reason() -> pl.Expr:
         .when(source.is_in(["rebuilt", "assumed constant"]))
         .then("reason")
         .when("contradicted")
-        .then(pl.format("{} was logged once, which {} does not give", "logged_start", "reason"))
+        .then(pl.format("{} was logged once, which is not the rate of: {}", start, "reason"))
         .when(pl.col("untold").is_not_null())
         .then("untold")
         .when(pl.col("assumed") & pl.col("sibling_moves"))
