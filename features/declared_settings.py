@@ -7,6 +7,7 @@ import polars as pl
 
 from features.columns import Columns, require_columns
 from features.names import plain_name
+from features.nested_params import with_nested
 
 PARAM_COLUMNS: Final[Columns] = {"run_id": pl.String, "key": pl.String, "value": pl.String}
 
@@ -57,13 +58,16 @@ _SCHEDULES: Final = (
     ("exponential", r"expon"),
     ("step", r"step"),
     ("linear", r"linear"),
-    ("constant", r"const|^none$|^false$|^fixed$|^off$|^no$"),
+    # `None` may be what was never filled in.
+    ("constant", r"const|^false$|^fixed$|^off$|^no$"),
 )
 _NO_NAME: Final = ("true", "false", "none", "null", "nan", "auto", "default", "yes", "no")
 
 
 def declared_settings(params: pl.DataFrame) -> pl.DataFrame:
     """Read what the params declare.
+
+    Settings inside of a param's text, such as a dict's, count as its own (`features.nested_params`).
 
     Parameters
     ----------
@@ -77,6 +81,7 @@ def declared_settings(params: pl.DataFrame) -> pl.DataFrame:
         null where nothing usable is declared. Names are lower case; known optimizers and schedules have one spelling.
     """
     require_columns("params", params, PARAM_COLUMNS)
+    params = with_nested(params)
     keys = params.select("key").unique().with_columns(name=plain_name(pl.col("key")))
     named = params.join(keys, on="key")
     settings = params.select("run_id").unique().sort("run_id")

@@ -6,7 +6,7 @@ from typing import Final
 import polars as pl
 
 _MINIMUM_POINTS: Final = 5
-_CONSTANT: Final = 1.01  # largest / smallest rate
+CONSTANT: Final = 1.01  # largest / smallest rate
 _STEP_LEVELS: Final = 8  # at most so many different rates
 _STEP_POINTS: Final = 3  # and at least so many points at each, on average
 _FIT: Final = 0.999  # squared correlation
@@ -30,8 +30,8 @@ def schedule_shapes(rates: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        run_id, logged_start (the peak after a warm-up, else the first rate above 0), shape ("constant", "linear",
-        "cosine", "step", "other"; null with fewer than 5 points).
+        run_id, logged_start (the peak after a warm-up, else the first rate above 0), logged_peak, shape ("constant",
+        "linear", "cosine", "step", "other"; null with fewer than 5 points).
     """
     rate = pl.col("learning_rate")
     logged = rates.filter(rate.is_finite(), rate >= 0).select("run_id", "step", "learning_rate", "planned_steps")
@@ -49,7 +49,9 @@ def schedule_shapes(rates: pl.DataFrame) -> pl.DataFrame:
     )
     after = logged.join(starts, on="run_id").filter(pl.col("step") >= pl.col("from_step"))
     shapes = _fits(after).with_columns(shape=_shape()).select("run_id", "shape")
-    return starts.select("run_id", "logged_start").join(shapes, on="run_id", how="left").sort("run_id")
+    return (
+        starts.select("run_id", "logged_start", logged_peak="peak").join(shapes, on="run_id", how="left").sort("run_id")
+    )
 
 
 def _fits(after: pl.DataFrame) -> pl.DataFrame:
@@ -74,7 +76,7 @@ def _shape() -> pl.Expr:
     return (
         pl.when(pl.col("points") < _MINIMUM_POINTS)
         .then(pl.lit(None, dtype=pl.String))
-        .when(pl.col("largest") <= _CONSTANT * pl.col("smallest"))
+        .when(pl.col("largest") <= CONSTANT * pl.col("smallest"))
         .then(pl.lit("constant"))
         .when((pl.col("levels") <= _STEP_LEVELS) & (pl.col("points") >= _STEP_POINTS * pl.col("levels")))
         .then(pl.lit("step"))

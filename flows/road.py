@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from features.grouping import groups
+from features.learning_rates import learning_rates, with_siblings
 from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
@@ -35,8 +36,8 @@ from pipeline.settings import Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 1
-DESCRIBE_VERSION = 2
-LEARN_VERSION = 1
+DESCRIBE_VERSION = 3
+LEARN_VERSION = 2
 
 # A store that was moved or copied is another source with the same runs: each is history once, as it was read last.
 RUNS = (
@@ -46,6 +47,14 @@ RUNS = (
 
 # Points of the runs whose curves are made at a time: what bounds memory, however much the stores hold.
 POINTS_AT_ONCE = 1_000_000
+
+# The logged rates: what they say of the other runs of their experiment, which do not log theirs.
+RATE_SERIES = """
+select run_id, points, minimum, maximum from series join series_roles using (run_id, key) where role = 'learning_rate'
+"""
+
+# The metric that tells the epoch of a step.
+EPOCHS = "select run_id, step, value from metrics where key = 'epoch' and run_id in (select unnest(?))"
 
 # What a run was configured with. MLflow's own tags (who started it, a note) say nothing of what was trained.
 CONFIGURED = """
@@ -188,7 +197,7 @@ def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
 def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
     """Return a group's usable runs and their points as arrays."""
     runs = warehouse.frame(
-        "select run_id, starting_rate, schedule, final_loss, diverged, planned_steps "
+        "select run_id, starting_rate, schedule, rate_source, final_loss, diverged, planned_steps "
         "from usable_runs join run_groups using (run_id) where group_name = ? order by run_id",
         [group],
     )
@@ -204,6 +213,7 @@ def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
         run_id=runs["run_id"].to_numpy(),
         starting_rate=_numbers(runs["starting_rate"]),
         schedule=runs["schedule"].fill_null("").to_numpy(),
+        rate_source=runs["rate_source"].to_numpy(),
         final_loss=_numbers(runs["final_loss"]),
         diverged=runs["diverged"].to_numpy(),
         planned_steps=_numbers(runs["planned_steps"]),
@@ -227,6 +237,7 @@ def _assign_roles(road: Road, key: str) -> None:
 def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
     params = road.warehouse.frame("from params")
     tags = road.warehouse.frame("from tags")
+    runs = with_siblings(runs, road.warehouse.frame(RATE_SERIES))
     curves, described = zip(*(_described(road, some, params) for some in _chunks(runs)), strict=True)
     usable = pl.concat(described)
     tables = {
@@ -250,8 +261,10 @@ def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl
         road.warehouse.frame(f"from {table} where run_id in (select unnest(?))", [run_ids])
         for table in ("role_points", "series_roles")
     )
+    params = params.join(runs.select("run_id"), on="run_id", how="semi")
+    epochs = road.warehouse.frame(EPOCHS, [run_ids])
     curves = trajectories(points, roles)
-    described = run_descriptors(
-        with_trials(runs, curves), params.join(runs.select("run_id"), on="run_id", how="semi"), curves
-    )
+    runs = with_trials(runs, curves)
+    curves, rates = learning_rates(runs, params, curves, epochs)
+    described = run_descriptors(runs, params, curves, rates)
     return with_progress(curves, described), described

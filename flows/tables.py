@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from greedylr.preset import Preset
 from greedylr.preset_facts import facts
 from greedylr.schedules import PRIMARY_CONTROL
 from models.cells import REGIONS
+from models.group_history import RATE_SOURCES
 from models.proving import PRESET
 from pipeline.ingestion import IngestReport, SourceReport
 from pipeline.warehouse import Warehouse
@@ -55,7 +57,7 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
     )
     groups = warehouse.frame(
         "select group_name as group, count(*) as runs, count(*) filter (diverged) as diverged, "
-        "count(starting_rate) as with_rate, count(distinct schedule) as schedules "
+        "count(starting_rate) as with_rate, list(rate_source) as rate_sources, count(distinct schedule) as schedules "
         "from run_groups join usable_runs using (run_id) group by group_name order by runs desc, group_name"
     )
     copies = warehouse.frame("select count(*) - count(distinct run_uuid) as runs from runs where not is_ours")
@@ -69,7 +71,7 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
         "usable": usable,
         "not_usable": not_usable,
         "min_runs": min_runs,
-        "groups": groups.to_dicts(),
+        "groups": [group | {"rate_sources": dict(Counter(group["rate_sources"]))} for group in groups.to_dicts()],
     }
 
 
@@ -84,10 +86,12 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     for reason, count in overview["not_usable"].items():
         reasons.add_row(reason, str(count))
     yield _titled(f"{overview['usable']} of {overview['runs']} runs are usable", reasons)
-    groups = _table("group", "usable runs", "diverged", "rate known", "schedules", "remark")
+    groups = _table("group", "usable runs", "diverged", "rates", "schedules", "remark")
     for group in overview["groups"]:
         few = group["runs"] < overview["min_runs"]
-        counts = (group["runs"], group["diverged"], group["with_rate"], group["schedules"])
+        sources = group["rate_sources"]
+        rates = ", ".join(f"{sources[source]} {source}" for source in RATE_SOURCES if source in sources)
+        counts = (group["runs"], group["diverged"], rates, group["schedules"])
         advice = f"fewer than {overview['min_runs']}: bundled presets" if few else ""
         groups.add_row(group["group"], *map(str, counts), Text(advice, style="yellow"))
     yield _titled("Groups", groups)

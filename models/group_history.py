@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from models.regret import RegretScale, has_diverged, regret
 
-_TYPES: dict[str, type] = {"run_id": np.str_, "schedule": np.str_, "diverged": np.bool_, "run_index": np.int64}
-_RUN_COLUMNS = ("run_id", "starting_rate", "schedule", "final_loss", "diverged", "planned_steps")
+_TYPES: dict[str, type] = {
+    "run_id": np.str_,
+    "schedule": np.str_,
+    "rate_source": np.str_,
+    "diverged": np.bool_,
+    "run_index": np.int64,
+}
+_RUN_COLUMNS = ("run_id", "starting_rate", "schedule", "rate_source", "final_loss", "diverged", "planned_steps")
 _POINT_COLUMNS = ("run_index", "position", "training_loss", "learning_rate")
 
 # The first twentieth of a run stands for how it started.
 INITIAL_SHARE = 0.05
+
+RATE_SOURCES = ("logged", "rebuilt", "assumed constant", "unknown")
+"""Where a run's learning rate may come from. An assumed one is evidence for its start alone, never for a schedule."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +34,9 @@ class GroupHistory:
 
     Parameters
     ----------
-    run_id, starting_rate, schedule, final_loss, diverged, planned_steps
-        Of each run, (n_runs,). `final_loss` is of the validation loss where there is one.
+    run_id, starting_rate, schedule, rate_source, final_loss, diverged, planned_steps
+        Of each run, (n_runs,). `rate_source` is one of `RATE_SOURCES`; `final_loss` is of the validation loss where
+        there is one.
     run_index
         Which run a point belongs to, in 0 .. n_runs - 1, (n_points,).
     position
@@ -38,12 +48,13 @@ class GroupHistory:
     Raises
     ------
     ValueError
-        For columns of different lengths, or points of no run or outside [0, 1].
+        For columns of different lengths, a rate source that is none, or points of no run or outside [0, 1].
     """
 
     run_id: NDArray[np.str_]
     starting_rate: NDArray[np.float64]
     schedule: NDArray[np.str_]
+    rate_source: NDArray[np.str_]
     final_loss: NDArray[np.float64]
     diverged: NDArray[np.bool_]
     planned_steps: NDArray[np.float64]
@@ -58,6 +69,7 @@ class GroupHistory:
             object.__setattr__(self, column.name, values)
         self._require_one_length(_RUN_COLUMNS)
         self._require_one_length(_POINT_COLUMNS)
+        self._require_rate_sources()
         self._require_points_of_runs()
         self._sort_points()
         for column in fields(self):
@@ -75,6 +87,15 @@ class GroupHistory:
     def has_rate(self) -> NDArray[np.bool_]:
         """Whether each run's starting rate is known, (n_runs,)."""
         return np.asarray(np.isfinite(self.starting_rate) & (self.starting_rate > 0))
+
+    @property
+    def has_rate_path(self) -> NDArray[np.bool_]:
+        """Whether each run's rate is known on its way, not only where it started, (n_runs,)."""
+        return np.isin(self.rate_source, ("logged", "rebuilt"))
+
+    def runs_by_rate_source(self) -> dict[str, int]:
+        """Return how many runs each of `RATE_SOURCES` has."""
+        return {source: int(np.sum(self.rate_source == source)) for source in RATE_SOURCES}
 
     def points(self) -> Iterator[tuple[int, slice]]:
         """Yield each run that has points, with the slice of them, ordered by position."""
@@ -119,6 +140,13 @@ class GroupHistory:
             raise ValueError(
                 f"columns of a history must have one length: expected {expected} ({names[0]}), received "
                 f"{', '.join(wrong) or expected}; give NaN where a value is unknown"
+            )
+
+    def _require_rate_sources(self) -> None:
+        unheard = sorted(set(self.rate_source.tolist()) - set(RATE_SOURCES))
+        if unheard:
+            raise ValueError(
+                f"rate_source must be one of {', '.join(RATE_SOURCES)}, got {unheard[0]!r}; describe the runs again"
             )
 
     def _require_points_of_runs(self) -> None:

@@ -41,6 +41,8 @@ class GroupStatistics:
     ----------
     runs, diverged_runs, runs_with_rate
         Counts of runs.
+    rate_sources
+        Counts of runs by where their learning rate comes from (`models.group_history.RATE_SOURCES`).
     usual_steps
         Median planned length, in steps.
     noise, autocorrelation
@@ -69,6 +71,7 @@ class GroupStatistics:
     runs: int
     diverged_runs: int
     runs_with_rate: int
+    rate_sources: dict[str, int]
     usual_steps: int | None
     noise: float | None
     autocorrelation: float | None
@@ -112,11 +115,13 @@ def group_statistics(history: GroupHistory) -> GroupStatistics:
         [str(name) or None for name in history.schedule], rates, (~history.lost).tolist()
     )
     why_weak = _weaknesses(history, by_rate)
-    reasons = [why_no_noise, why_no_rate, why_no_authority, why_no_incumbent, _why_no_cap(limits), *why_weak]
+    reasons = [why_no_noise, why_no_rate, why_no_authority, why_no_incumbent, _why_no_cap(limits)]
+    reasons += [_why_no_path(history), *why_weak]
     return GroupStatistics(
         runs=len(history),
         diverged_runs=int(history.lost.sum()),
         runs_with_rate=int(history.has_rate.sum()),
+        rate_sources=history.runs_by_rate_source(),
         usual_steps=_usual_steps(history),
         noise=None if noise is None else noise.relative,
         autocorrelation=None if noise is None else noise.autocorrelation,
@@ -142,7 +147,7 @@ def _authority(history: GroupHistory, recommended: float | None) -> tuple[float 
     """Return how far rates had to travel, in nats up and down, and why that is unknown where it is.
 
     From where the runs started to the recommended rate; and down also, in the better half of the runs, from the highest
-    rate to that of the last tenth.
+    rate to that of the last tenth. A rate that is only assumed constant says nothing of how far it had to travel.
     """
     if recommended is None:
         return None, None, "without a recommended rate it is unknown how far rates had to travel"
@@ -156,7 +161,7 @@ def _travel_of_better_runs(history: GroupHistory) -> float:
     if regrets is None:
         return 0.0
     peaks = peak_rates(history)
-    better = (regrets <= np.median(regrets)) & ~history.lost
+    better = (regrets <= np.median(regrets)) & ~history.lost & history.has_rate_path
     travelled = []
     for run, points in history.points():
         rates, positions = history.learning_rate[points], history.position[points]
@@ -187,6 +192,16 @@ def _why_no_cap(limits: Stability) -> str:
             "no stability cap"
         )
     return f"no run survived below {limits.lowest_diverging:.3g}, near which most diverged: no stability cap"
+
+
+def _why_no_path(history: GroupHistory) -> str:
+    assumed = history.runs_by_rate_source()["assumed constant"]
+    if not assumed:
+        return ""
+    return (
+        f"{assumed} of {len(history)} runs declare a rate and no schedule: they count for the starting rate, and "
+        "neither for a constant schedule nor for how far rates travelled"
+    )
 
 
 def _weaknesses(history: GroupHistory, rates: tuple[RateAssociation, ...]) -> list[str]:

@@ -41,3 +41,10 @@ def planned(
 ) -> pl.DataFrame:
     """The row of a run that `decision_grid` takes."""
     return pl.DataFrame([(run_id, steps, starting_rate, reference)], schema=dict(RUN_COLUMNS), orient="row")
+
+
+def rate_series(trajectories: pl.DataFrame) -> pl.DataFrame:
+    """What the warehouse knows of the logged rates of these trajectories, for `with_siblings`."""
+    rates = trajectories.filter(pl.col("learning_rate").is_finite())
+    rate = pl.col("learning_rate")
+    return rates.group_by("run_id").agg(points=pl.len().cast(pl.Int64), minimum=rate.min(), maximum=rate.max())

@@ -3,7 +3,15 @@
 import polars as pl
 import pytest
 
-from features import declared_settings, grouping, run_descriptors, series_roles, trajectories
+from features import (
+    declared_settings,
+    grouping,
+    learning_rates,
+    run_descriptors,
+    series_roles,
+    told_schedules,
+    trajectories,
+)
 from pipeline.warehouse import Warehouse
 
 KINDS = {"VARCHAR": pl.String, "BIGINT": pl.Int64, "DOUBLE": pl.Float64, "BOOLEAN": pl.Boolean}
@@ -26,6 +34,9 @@ def warehouse(tmp_path_factory):
         ("series_roles", trajectories.ROLE_COLUMNS),
         ("params", declared_settings.PARAM_COLUMNS),
         ("runs", run_descriptors.RUN_COLUMNS),
+        ("runs", learning_rates.EXPERIMENT_COLUMNS),
+        ("metrics", told_schedules.CLOCK_COLUMNS),
+        ("usable_runs", learning_rates.RATE_COLUMNS),
         ("runs", grouping.RUN_COLUMNS),
         ("tags", grouping.TAG_COLUMNS),
         ("usable_runs", grouping.USABLE_COLUMNS),

@@ -3,8 +3,10 @@ import math
 import polars as pl
 import pytest
 
+from features.learning_rates import RATE_COLUMNS, learning_rates, with_siblings
 from features.run_descriptors import DESCRIPTOR_COLUMNS, RUN_COLUMNS, run_descriptors
 from features.trajectories import TRAJECTORY_COLUMNS
+from tests.features.curves import rate_series
 
 
 def described(training=(), validation=(), rates=(), steps=None, params=(), status="FINISHED", points=100):
@@ -19,17 +21,23 @@ def described(training=(), validation=(), rates=(), steps=None, params=(), statu
         "validation_loss": [*validation, *[None] * (length - len(validation))],
         "learning_rate": [*rates, *[None] * (length - len(rates))],
     }
-    found = run_descriptors(
-        pl.DataFrame([("a", status, points)], schema=RUN_COLUMNS, orient="row"),
-        pl.DataFrame(
-            [("a", key, value) for key, value in dict(params).items()],
-            schema={"run_id": pl.String, "key": pl.String, "value": pl.String},
-            orient="row",
-        ),
-        pl.DataFrame(columns, schema=TRAJECTORY_COLUMNS),
+    declared = pl.DataFrame(
+        [("a", key, value) for key, value in dict(params).items()],
+        schema={"run_id": pl.String, "key": pl.String, "value": pl.String},
+        orient="row",
     )
+    found = descriptors([("a", status, points)], declared, pl.DataFrame(columns, schema=TRAJECTORY_COLUMNS))
     assert dict(found.schema) == DESCRIPTOR_COLUMNS
     return found.row(0, named=True)
+
+
+def descriptors(rows, params, trajectories):
+    runs = pl.DataFrame(rows, schema=RUN_COLUMNS, orient="row").with_columns(
+        source_id=pl.lit("store"), experiment_id=pl.lit("1")
+    )
+    runs = with_siblings(runs, rate_series(trajectories))
+    curves, rates = learning_rates(runs, params, trajectories)
+    return run_descriptors(runs, params, curves, rates)
 
 
 def falling(length, first=2.0):
@@ -52,6 +60,8 @@ def test_a_run_is_described_whole():
         "diverged": False,
         "final_loss": pytest.approx(3.0 - 19 / 20),
         "planned_steps": 25,
+        "rate_source": "unknown",
+        "rate_reason": "t_max is not declared",
         "first_step": 0,
     }
 
@@ -115,7 +125,8 @@ def test_a_loss_that_ends_not_finite_has_no_final_value():
     ("rates", "params", "expected"),
     [
         ([], {"lr": "0.5"}, 0.5),
-        ([0.1] * 10, {"lr": "0.5"}, 0.5),
+        ([0.1] * 10, {"lr": "0.5"}, 0.1),
+        ([0.099 * 0.99**step for step in range(10)], {"lr": "0.1"}, 0.1),
         ([0.1] * 10, {}, 0.1),
         ([0.1] * 10, {"lr": "0"}, 0.1),
         ([0.0, 0.05, 0.1, *[0.1] * 10], {}, 0.1),
@@ -157,13 +168,14 @@ def test_planned_steps(params, status, steps, expected):
 
 
 def test_every_run_has_a_row_in_the_order_given():
-    runs = pl.DataFrame([("b", "FINISHED", 0), ("a", "FINISHED", 0)], schema=RUN_COLUMNS, orient="row")
     params = pl.DataFrame(schema={"run_id": pl.String, "key": pl.String, "value": pl.String})
-    found = run_descriptors(runs, params, pl.DataFrame(schema=TRAJECTORY_COLUMNS))
+    found = descriptors([("b", "FINISHED", 0), ("a", "FINISHED", 0)], params, pl.DataFrame(schema=TRAJECTORY_COLUMNS))
     assert found.select("run_id", "usable", "diverged").rows() == [("b", False, False), ("a", False, False)]
 
 
 def test_missing_columns_are_named():
     runs = pl.DataFrame(schema=RUN_COLUMNS).drop("status")
     with pytest.raises(ValueError, match=r"runs must have the columns .*missing: status"):
-        run_descriptors(runs, pl.DataFrame(), pl.DataFrame(schema=TRAJECTORY_COLUMNS))
+        run_descriptors(
+            runs, pl.DataFrame(), pl.DataFrame(schema=TRAJECTORY_COLUMNS), pl.DataFrame(schema=RATE_COLUMNS)
+        )

@@ -15,7 +15,7 @@ def shape_of(rates, planned=None):
             "planned_steps": pl.Series([planned] * len(rates), dtype=pl.Int64),
         }
     )
-    [(_, start, shape)] = schedule_shapes(frame).rows()
+    [(_, start, _, shape)] = schedule_shapes(frame).rows()
     return shape, start
 
 

@@ -100,8 +100,22 @@ def test_runs_are_counted_for_programs(root: Path, greedylr: Greedylr) -> None:
         "not_usable": {"fewer than 10 points": 1},
         "min_runs": 6,
         "groups": [
-            {"group": "digits-sgd", "runs": 8, "diverged": 1, "with_rate": 8, "schedules": 3},
-            {"group": "pilot-sgd", "runs": 3, "diverged": 0, "with_rate": 3, "schedules": 1},
+            {
+                "group": "digits-sgd",
+                "runs": 8,
+                "diverged": 1,
+                "with_rate": 8,
+                "rate_sources": {"rebuilt": 2, "unknown": 6},
+                "schedules": 3,
+            },
+            {
+                "group": "pilot-sgd",
+                "runs": 3,
+                "diverged": 0,
+                "with_rate": 3,
+                "rate_sources": {"unknown": 3},
+                "schedules": 1,
+            },
         ],
     }
 
@@ -119,9 +133,9 @@ def test_runs_are_shown_to_people(root: Path, greedylr: Greedylr) -> None:
         ["fewer than 10 points", "1"],
         [""],
         ["Groups"],
-        ["group", "usable runs", "diverged", "rate known", "schedules", "remark"],
-        ["digits-sgd", "8", "1", "8", "3"],
-        ["pilot-sgd", "3", "0", "3", "1", "fewer than 6: bundled presets"],
+        ["group", "usable runs", "diverged", "rates", "schedules", "remark"],
+        ["digits-sgd", "8", "1", "2 rebuilt, 6 unknown", "3"],
+        ["pilot-sgd", "3", "0", "3 unknown", "1", "fewer than 6: bundled presets"],
         [""],
     ]
 

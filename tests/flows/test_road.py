@@ -47,6 +47,27 @@ def test_without_a_schedule_that_prevails_there_is_no_incumbent(root: Path, log_
     assert rivals_of(road, learn(road, "digits-sgd")) == {}
 
 
+def test_the_source_of_a_rate_goes_down_the_road_and_an_assumed_one_makes_no_incumbent(
+    root: Path, log_history: Callable[..., None]
+) -> None:
+    log_history(root / "mlflow.db", "digits", [("None", 0.01)] * 4 + [("constant", 0.02)] * 2 + [("cosine", 0.03)])
+    road = road_of(root)
+    ingest(road)
+    describe(road)
+    marked = road.warehouse.frame(
+        "select rate_source, rate_reason, count(distinct run_id) as runs, min(learning_rate) as low, "
+        "max(learning_rate) as high from usable_runs join trajectories using (run_id) group by all order by runs desc"
+    )
+    assert marked.rows() == [
+        ("assumed constant", "a rate is declared, and no sign of a schedule", 4, 0.01, 0.01),
+        ("rebuilt", "declared constant", 2, 0.02, 0.02),
+        ("unknown", "t_max is not declared", 1, None, None),
+    ]
+    learned = learn(road, "digits-sgd")
+    assert learned.statistics.rate_sources == {"logged": 0, "rebuilt": 2, "assumed constant": 4, "unknown": 1}
+    assert rivals_of(road, learned) == {}
+
+
 def test_stages_are_done_again_only_when_runs_have_changed(root: Path, log_history: Callable[..., None]) -> None:
     def finished() -> dict[tuple[str, str], object]:
         return {

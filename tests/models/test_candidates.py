@@ -14,6 +14,7 @@ UNKNOWN = GroupStatistics(
     runs=1,
     diverged_runs=0,
     runs_with_rate=0,
+    rate_sources={"logged": 0, "rebuilt": 0, "assumed constant": 0, "unknown": 1},
     usual_steps=None,
     noise=None,
     autocorrelation=None,

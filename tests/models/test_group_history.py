@@ -14,6 +14,7 @@ def history(**columns: Any) -> GroupHistory:
         "run_id": ["a", "b"],
         "starting_rate": [0.1, 1.0],
         "schedule": ["cosine", ""],
+        "rate_source": ["logged", "unknown"],
         "final_loss": [0.5, math.nan],
         "diverged": [False, False],
         "planned_steps": [100, math.nan],
@@ -23,6 +24,20 @@ def history(**columns: Any) -> GroupHistory:
         "learning_rate": nothing,
     }
     return GroupHistory(**{name: np.array(values) for name, values in {**usual, **columns}.items()})
+
+
+def test_an_assumed_rate_is_known_at_its_start_only() -> None:
+    found = history(rate_source=["rebuilt", "assumed constant"])
+    assert found.has_rate.tolist() == [True, True]
+    assert found.has_rate_path.tolist() == [True, False]
+    assert found.runs_by_rate_source() == {"logged": 0, "rebuilt": 1, "assumed constant": 1, "unknown": 0}
+
+
+def test_a_rate_source_that_is_none_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"rate_source must be one of logged, .* got 'guessed'; describe the runs again"
+    ):
+        history(rate_source=["logged", "guessed"])
 
 
 def test_points_are_ordered_by_run_and_position() -> None:

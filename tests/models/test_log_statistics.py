@@ -42,6 +42,7 @@ def history(runs: Sequence[Run], *, unknown_rates: bool = False, log_rates: bool
         run_id=np.array([f"run{place}" for place in range(len(runs))]),
         starting_rate=np.array([math.nan if unknown_rates else rate for rate, _ in runs]),
         schedule=np.array([schedule for _, schedule in runs]),
+        rate_source=np.full(len(runs), "logged" if log_rates else "unknown"),
         final_loss=np.array(finals),
         diverged=np.isnan(finals),
         planned_steps=np.full(len(runs), 1000.0),
@@ -153,6 +154,25 @@ def test_constant_losses_tell_no_rate_from_another() -> None:
     statistics = group_statistics(GroupHistory(**columns))
     assert (statistics.recommended_rate, statistics.noise, statistics.enough) == (None, None, False)
     assert "all final losses are equal: no rate and no schedule can be told from another" in statistics.reasons
+
+
+def test_a_rate_that_is_assumed_constant_counts_for_its_start_alone() -> None:
+    decaying = history([(0.1, "cosine"), (0.3, "cosine")] * 4)
+    columns = {field.name: getattr(decaying, field.name) for field in dataclasses.fields(GroupHistory)}
+    flat = {"learning_rate": np.repeat(decaying.starting_rate, POINTS), "schedule": np.full(8, "")}
+    known = group_statistics(GroupHistory(**columns))
+    assumed = group_statistics(GroupHistory(**columns | flat | {"rate_source": np.full(8, "assumed constant")}))
+    half = np.array(["logged"] * 4 + ["assumed constant"] * 4)
+    half_flat = np.where(np.repeat(half == "logged", POINTS), decaying.learning_rate, flat["learning_rate"])
+    mixed = group_statistics(GroupHistory(**columns | {"learning_rate": half_flat, "rate_source": half}))
+    assert (assumed.runs_with_rate, assumed.recommended_rate) == (8, pytest.approx(known.recommended_rate))
+    assert assumed.incumbent is None
+    assert assumed.authority_down is not None
+    assert known.authority_down is not None
+    assert assumed.authority_down < known.authority_down
+    assert mixed.authority_down == pytest.approx(known.authority_down)
+    assert assumed.rate_sources == {"logged": 0, "rebuilt": 0, "assumed constant": 8, "unknown": 0}
+    assert any(reason.startswith("8 of 8 runs declare a rate and no schedule") for reason in assumed.reasons)
 
 
 def test_an_empty_history_is_refused() -> None:

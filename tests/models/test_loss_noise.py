@@ -16,6 +16,7 @@ def history(curves: list[NDArray[np.float64]], diverged: bool = False) -> GroupH
         run_id=np.array([f"run{place}" for place in range(count)]),
         starting_rate=np.full(count, np.nan),
         schedule=np.full(count, ""),
+        rate_source=np.full(count, "unknown"),
         final_loss=np.array([curve[-1] for curve in curves]),
         diverged=np.full(count, diverged),
         planned_steps=np.full(count, np.nan),

@@ -18,6 +18,7 @@ def history(runs: Sequence[Run], logged: Sequence[Sequence[float]] | None = None
         run_id=np.array([f"run{place}" for place in range(len(runs))]),
         starting_rate=np.array(rate),
         schedule=np.array(schedule),
+        rate_source=np.full(len(runs), "logged" if logged else "unknown"),
         final_loss=np.array(final),
         diverged=np.zeros(len(runs), dtype=bool),
         planned_steps=np.full(len(runs), math.nan),

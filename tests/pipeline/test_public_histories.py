@@ -10,11 +10,14 @@ import sqlite3
 import pytest
 
 from features.grouping import groups
+from features.learning_rates import learning_rates, with_siblings
 from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
+from features.trials import with_trials
 from pipeline.ingestion import ingest
 from pipeline.warehouse import EVERY_GROUP, Warehouse
+from tests.features.curves import rate_series
 
 pytestmark = pytest.mark.public_histories
 
@@ -36,7 +39,10 @@ def featured(ingested):
     warehouse.finish_stage(EVERY_GROUP, "roles", "1", {"series_roles": roles})
     runs, params = warehouse.frame("from runs"), warehouse.frame("from params")
     curves = trajectories(warehouse.frame("from role_points"), roles)
-    usable = run_descriptors(runs, params, curves)
+    epochs = warehouse.frame("select run_id, step, value from metrics where key = 'epoch'")
+    runs = with_trials(with_siblings(runs, rate_series(curves)), curves)
+    curves, rates = learning_rates(runs, params, curves, epochs)
+    usable = run_descriptors(runs, params, curves, rates)
     found = groups(runs, params, usable)
     tables = {"trajectories": with_progress(curves, usable), "usable_runs": usable, "run_groups": found}
     warehouse.finish_stage(EVERY_GROUP, "trajectories", "1", tables)
@@ -166,9 +172,10 @@ def test_groups_with_their_optimizer_rates_and_schedules(featured):
         "from run_groups join usable_runs using (run_id) group by group_name, optimizer"
     )
     assert {row[0]: row[1:] for row in described.rows()} == {
-        "box-cross-detection-finetuning": (1, None, [0.001], ["linear"], False),
+        # Ultralytics with optimizer=auto: a param says 0.001, and another rate was run.
+        "box-cross-detection-finetuning": (1, None, [0.0016075620000000003], ["linear"], False),
         "chaos-aip": (3, None, [0.03], None, False),
-        "cross-detection-finetuning": (1, None, [0.001], ["other"], False),
+        "cross-detection-finetuning": (1, None, [0.0014236040000000002], ["other"], False),
         "deep-learning-experiment-sgd": (4, "sgd", [0.001], None, False),
         "default": (3, None, [0.03], None, False),
         "granite-350m-sft": (1, None, [0.0002], ["cosine"], False),

@@ -30,7 +30,8 @@ TABLES = {
     "metrics": "run_id key step timestamp value",
     "series_roles": "run_id key role reason",
     "trajectories": "run_id position step progress training_loss validation_loss learning_rate",
-    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps first_step",
+    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps first_step "
+    "rate_source rate_reason",
     "run_groups": "group_name run_id",
     "group_statistics": "group_name statistics",
     "candidates": "group_name position name candidate",
