@@ -53,15 +53,21 @@ BESIDE_THE_CHECKOUT = Path(__file__).parents[1] / "../shared/histories/public-ml
 
 
 @pytest.fixture(scope="session")
-def public_stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Every SQLite file of the archive of public MLflow stores, by its path inside it; skips where it is absent."""
+def public_histories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of public MLflow stores, unpacked: one folder a repository; skips where it is absent."""
     archive = Path(os.environ.get("GREEDYLR_PUBLIC_HISTORIES", BESIDE_THE_CHECKOUT)).resolve()
     if not archive.is_file():
         pytest.skip(f"the archive of public MLflow stores is absent: {archive}; GREEDYLR_PUBLIC_HISTORIES names it")
     folder = tmp_path_factory.mktemp("public_histories")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, members=[m for m in tar.getmembers() if m.name.endswith(".db")], filter="data")
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.db"))}
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def public_stores(public_histories: Path) -> Mapping[str, Path]:
+    """Every SQLite file of the archive of public MLflow stores, by its path inside it; skips where it is absent."""
+    return {str(path.relative_to(public_histories)): path for path in sorted(public_histories.rglob("*.db"))}
 
 
 @pytest.fixture(scope="session")
