@@ -129,7 +129,9 @@ def _judged(rows: pl.DataFrame) -> pl.DataFrame:
         rows.join(chosen, on=["run_id", "key"], how="anti")
         .join(taken, on=["run_id", "role"], how="left")
         .with_columns(
-            reason=pl.coalesce("ruled_out", pl.format("'{}' was taken as {}", "taken", pl.col("role").str.replace("_", " "))),
+            reason=pl.coalesce(
+                "ruled_out", pl.format("'{}' was taken as {}", "taken", pl.col("role").str.replace("_", " "))
+            ),
             role=pl.lit(None, dtype=pl.String),
             confidence=pl.lit(None, dtype=pl.Float64),
         )
@@ -208,7 +210,11 @@ def _parts(ordered: pl.DataFrame, first: pl.DataFrame) -> pl.DataFrame:
     return (
         parts.join(names, on=["run_id", "role"], maintain_order="left")
         .with_columns(
-            reason=pl.format("{}part of a loss, summed with {}", pl.when("said").then(pl.lit("override: ")).otherwise(pl.lit("")), others),
+            reason=pl.format(
+                "{}part of a loss, summed with {}",
+                pl.when("said").then(pl.lit("override: ")).otherwise(pl.lit("")),
+                others,
+            ),
             confidence=pl.when("said").then(SAID).otherwise(SUMMED),
         )
         .select(first.columns)
@@ -222,7 +228,13 @@ def _alone(first: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
     once = (pl.col("logged") == 1) & ~pl.col("said")
     several = (pl.col("several") > 1) & ~pl.col("said")
     least = (
-        pl.when(once & rate).then(STAND_IN).when(once).then(ONCE).when(several & ~rate).then(ONE_OF_SEVERAL).otherwise(1.0)
+        pl.when(once & rate)
+        .then(STAND_IN)
+        .when(once)
+        .then(ONCE)
+        .when(several & ~rate)
+        .then(ONE_OF_SEVERAL)
+        .otherwise(1.0)
     )
     added = (
         pl.when(once & rate)

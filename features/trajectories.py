@@ -70,6 +70,7 @@ def trajectories(points: pl.DataFrame, roles: pl.DataFrame) -> pl.DataFrame:
     require_columns("points", points, POINT_COLUMNS)
     require_columns("roles", roles, ROLE_COLUMNS)
     # Integers for the names: grouping millions of rows by strings costs three times as much.
+    roles = roles.filter(pl.col("role").is_in(_ROLES)).sort("key").unique(["run_id", "role"], keep="first")
     runs = roles.select("run_id").unique().sort("run_id").with_row_index("run")
     series = roles.join(runs, on="run_id").select(
         "run_id", "key", "run", role=pl.col("role").replace_strict(_ROLES, range(len(_ROLES)), return_dtype=pl.Int8)

@@ -33,7 +33,7 @@ from pipeline.ingestion import ingest as ingest_stores
 from pipeline.settings import Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
-ROLES_VERSION = 1
+ROLES_VERSION = 2
 DESCRIBE_VERSION = 1
 LEARN_VERSION = 1
 
@@ -129,9 +129,11 @@ def describe(road: Road) -> list[str]:
     runs = road.warehouse.frame(RUNS)
     # The rows of these stages bear run ids, which name the source; they are cheap to make again.
     seen = fingerprint(road.warehouse, runs, of_copies=True)
-    _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
+    said = list(road.settings.roles.said.items())
+    roles = stage_key("roles", ROLES_VERSION, runs=seen, said=said)
+    _assign_roles(road, roles)
     by = list(road.settings.groups.by)
-    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=ROLES_VERSION, by=list(by))
+    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=roles, by=list(by))
     if road.warehouse.stage_key(EVERY_GROUP, "describe") != key:
         _describe_runs(road, runs, key)
     return road.warehouse.frame("select distinct group_name from run_groups order by 1")["group_name"].to_list()
@@ -163,7 +165,8 @@ def learn(road: Road, group: str) -> Learned:
         "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
     )
     seen = fingerprint(road.warehouse, runs)
-    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION)
+    said = list(road.settings.roles.said.items())
+    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION, said=said)
     statistics = group_statistics(group_history(road.warehouse, group))
     if road.warehouse.stage_key(group, "learn") != key:
         rows = pl.DataFrame({"statistics": [json.dumps(encode(statistics))]})
@@ -216,7 +219,7 @@ def _numbers(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _assign_roles(road: Road, key: str) -> None:
     if road.warehouse.stage_key(EVERY_GROUP, "roles") != key:
-        roles = series_roles(road.warehouse.frame("from series"))
+        roles = series_roles(road.warehouse.frame("from series"), road.settings.roles.said)
         road.warehouse.finish_stage(EVERY_GROUP, "roles", key, {"series_roles": roles})
 
 

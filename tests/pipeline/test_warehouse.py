@@ -28,7 +28,7 @@ TABLES = {
     "params": "run_id key value",
     "tags": "run_id key value",
     "metrics": "run_id key step timestamp value",
-    "series_roles": "run_id key role reason",
+    "series_roles": "run_id key role confidence reason",
     "trajectories": "run_id position step progress training_loss validation_loss learning_rate",
     "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps",
     "run_groups": "group_name run_id",
@@ -83,7 +83,7 @@ def test_writing_creates_folder_file_and_all_tables(tmp_path):
         "where not internal and table_name in (select table_name from duckdb_tables()) group by table_name"
     )
     assert dict(columns.rows()) == TABLES
-    assert warehouse.frame("select number, name from migrations").rows() == [(1, "initial")]
+    assert warehouse.frame("select number, name from migrations order by 1").rows()[0] == (1, "initial")
 
 
 def test_what_a_failed_block_wrote_is_undone(warehouse):
@@ -157,9 +157,14 @@ def test_a_killed_writer_leaves_what_it_had_committed(warehouse):
 
 def test_a_warehouse_of_a_later_release_is_refused(warehouse):
     with warehouse.writing() as connection:
-        connection.execute("insert into migrations values (7, 'later', now()::timestamp)")
+        connection.execute("insert into migrations values (9000, 'later', now()::timestamp)")
     for attempt in (warehouse.reading, warehouse.writing):
-        with pytest.raises(WarehouseTooNewError, match="schema 1 or earlier, got 7"), attempt():
+        with (
+            pytest.raises(
+                WarehouseTooNewError, match=f"schema {warehouse_module.latest_schema()} or earlier, got 9000"
+            ),
+            attempt(),
+        ):
             pass
 
 
@@ -168,33 +173,38 @@ def test_a_warehouse_of_an_earlier_release_is_migrated_by_reader_and_writer_alik
     for path in paths:
         with Warehouse(path).writing() as connection:
             connection.execute("insert into run_groups values ('mnist', 'a/1')")
+    released = [warehouse_module.migration_number(file) for file in warehouse_module.migrations()]
     schema = tmp_path / "schema"
     schema.mkdir()
     for file in warehouse_module.migrations():
         (schema / file.name).write_text(file.read_text())
-    (schema / "0002_remarks.sql").write_text("alter table run_groups add column remark varchar default 'old';")
+    (schema / "9000_remarks.sql").write_text("alter table run_groups add column remark varchar default 'old';")
     monkeypatch.setattr(warehouse_module, "_SCHEMA", schema)
     with Warehouse(paths[1]).writing():
         pass
     for path in paths:
         assert Warehouse(path).frame("from run_groups").rows() == [("mnist", "a/1", "old")]
-        assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == [1, 2]
+        assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == [
+            *released,
+            9000,
+        ]
 
 
 def test_a_migration_that_fails_leaves_the_earlier_schema(tmp_path, monkeypatch):
     path = tmp_path / "warehouse.duckdb"
     with Warehouse(path).writing():
         pass
+    released = [warehouse_module.migration_number(file) for file in warehouse_module.migrations()]
     schema = tmp_path / "schema"
     schema.mkdir()
     for file in warehouse_module.migrations():
         (schema / file.name).write_text(file.read_text())
-    (schema / "0002_broken.sql").write_text("create table half (a integer); create table runs (a integer);")
+    (schema / "9000_broken.sql").write_text("create table half (a integer); create table runs (a integer);")
     monkeypatch.setattr(warehouse_module, "_SCHEMA", schema)
     with pytest.raises(duckdb.CatalogException), Warehouse(path).writing():
         pass
     monkeypatch.undo()
-    assert Warehouse(path).frame("select number from migrations")["number"].to_list() == [1]
+    assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == released
     assert "half" not in Warehouse(path).frame("select table_name from duckdb_tables()")["table_name"].to_list()
 
 
@@ -296,7 +306,8 @@ def test_a_stage_of_every_group_replaces_whole_tables(warehouse):
 
 def test_a_stage_replaces_the_rows_of_its_groups_runs_in_tables_by_run(warehouse):
     def roles(*runs):
-        return pl.DataFrame([{"run_id": run, "key": "loss", "role": "training_loss", "reason": "r"} for run in runs])
+        row = {"key": "loss", "role": "training_loss", "confidence": 0.9, "reason": "r"}
+        return pl.DataFrame([{"run_id": run, **row} for run in runs])
 
     warehouse.finish_stage(EVERY_GROUP, "groups", "1", {"run_groups": groups_frame(("mnist", "a/1"), ("mnist", "a/2"))})
     warehouse.finish_stage(EVERY_GROUP, "roles", "1", {"series_roles": roles("a/1", "a/2", "a/3", "a/4")})
@@ -324,7 +335,9 @@ def test_wrong_columns_are_refused_with_the_difference_and_nothing_is_written(wa
 def test_a_stage_is_written_whole_or_not_at_all(warehouse):
     tables = {
         "run_groups": groups_frame(("mnist", "a/1")),
-        "series_roles": pl.DataFrame({"run_id": ["a/1"], "key": ["x"], "role": ["momentum"], "reason": ["r"]}),
+        "series_roles": pl.DataFrame(
+            {"run_id": ["a/1"], "key": ["x"], "role": ["momentum"], "confidence": [0.9], "reason": ["r"]}
+        ),
     }
     with pytest.raises(duckdb.ConstraintException):
         warehouse.finish_stage("mnist", "groups", "1", tables)
