@@ -17,6 +17,9 @@ Role = Literal["training_loss", "validation_loss", "learning_rate", "epoch"]
 IGNORED: Final = "ignored"
 """As an override: this series has no role, whatever its name says."""
 
+NAMED_LIKE_NOTHING: Final = "named like no loss, no rate and no epoch"
+"""The reason of a series whose name means nothing to us."""
+
 # How sure a role is. Behind each level: of how many labelled names (tests/features/*_labels.csv, each name of a store,
 # a library or a script counted once) a person gives the same role, and how many are the very series they would take.
 # The lower levels are set below what was counted, for the names that fall into them are few and of many kinds.
@@ -170,9 +173,9 @@ def said_roles(keys: Collection[str], overrides: Mapping[str, str]) -> dict[str,
             raise ValueError(f"the role of '{pattern}' must be one of {known}; got '{role}'")
     said = {}
     for key in keys:
-        pattern = key if key in overrides else next((p for p in overrides if fnmatchcase(key, p)), None)
-        if pattern is not None:
-            said[key] = overrides[pattern]
+        by_glob = (role for pattern, role in overrides.items() if fnmatchcase(key, pattern))
+        if role_of_key := overrides.get(key) or next(by_glob, None):
+            said[key] = role_of_key
     return said
 
 
@@ -290,7 +293,7 @@ def _reason(name: pl.Expr) -> pl.Expr:
         )
         .when(about)
         .then(pl.lit("named after a loss or a rate, but tells something else of it"))
-        .otherwise(pl.lit("named like no loss, no rate and no epoch"))
+        .otherwise(pl.lit(NAMED_LIKE_NOTHING))
     )
 
 

@@ -129,7 +129,7 @@ class RolesSettings(_Table):
         default_factory=dict,
         validation_alias=NAMED,
         description="What a metric is where its name misleads: its exact name, or a glob with * ? [], and its role.\n"
-        "Exact names come first, then globs in their order. Several metrics said to be one loss are summed step by step.\n"
+        "Exact names come first, then globs in their order. Metrics said to be one loss are summed step by step.\n"
         "`greedylr inspect RUN` shows the roles of a run and the reasons.",
         json_schema_extra={
             "rule": '"training_loss", "validation_loss", "learning_rate", "epoch" or "ignored"',
