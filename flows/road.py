@@ -21,7 +21,7 @@ from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
 from flows.progress import Report, silent
-from flows.stage_keys import stage_key
+from flows.stage_keys import Part, stage_key
 from greedylr.lookup import bundled_presets, load_preset
 from greedylr.preset import Candidate
 from greedylr.strict_json import encode
@@ -129,7 +129,7 @@ def describe(road: Road) -> list[str]:
     runs = road.warehouse.frame(RUNS)
     # The rows of these stages bear run ids, which name the source; they are cheap to make again.
     seen = fingerprint(road.warehouse, runs, of_copies=True)
-    said = list(road.settings.roles.said.items())
+    said = _said(road)
     roles = stage_key("roles", ROLES_VERSION, runs=seen, said=said)
     _assign_roles(road, roles)
     by = list(road.settings.groups.by)
@@ -165,7 +165,7 @@ def learn(road: Road, group: str) -> Learned:
         "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
     )
     seen = fingerprint(road.warehouse, runs)
-    said = list(road.settings.roles.said.items())
+    said = _said(road)
     key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION, said=said)
     statistics = group_statistics(group_history(road.warehouse, group))
     if road.warehouse.stage_key(group, "learn") != key:
@@ -215,6 +215,11 @@ def group_history(warehouse: Warehouse, group: str) -> GroupHistory:
 
 def _numbers(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _said(road: Road) -> list[Part]:
+    """Return the roles that the settings say, in their order, for globs come one before the other."""
+    return [[name, role] for name, role in road.settings.roles.said.items()]
 
 
 def _assign_roles(road: Road, key: str) -> None:

@@ -52,22 +52,29 @@ def digits(digits_file: Path) -> Mapping[str, Any]:
 BESIDE_THE_CHECKOUT = Path(__file__).parents[1] / "../shared/histories/public-mlflow-histories.tar.gz"
 
 
-@pytest.fixture(scope="session")
-def public_histories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of public MLflow stores, unpacked: one folder a repository; skips where it is absent."""
+def unpack_public_histories(folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack what is wanted of the archive of public MLflow stores; the test is skipped where the archive is absent."""
     archive = Path(os.environ.get("GREEDYLR_PUBLIC_HISTORIES", BESIDE_THE_CHECKOUT)).resolve()
     if not archive.is_file():
         pytest.skip(f"the archive of public MLflow stores is absent: {archive}; GREEDYLR_PUBLIC_HISTORIES names it")
-    folder = tmp_path_factory.mktemp("public_histories")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder
+        tar.extractall(folder, members=[member for member in tar.getmembers() if wanted(member.name)], filter="data")
 
 
 @pytest.fixture(scope="session")
-def public_stores(public_histories: Path) -> Mapping[str, Path]:
+def public_stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Every SQLite file of the archive of public MLflow stores, by its path inside it; skips where it is absent."""
-    return {str(path.relative_to(public_histories)): path for path in sorted(public_histories.rglob("*.db"))}
+    folder = tmp_path_factory.mktemp("public_stores")
+    unpack_public_histories(folder, lambda name: name.endswith(".db"))
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.db"))}
+
+
+@pytest.fixture(scope="session")
+def public_histories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole archive of public MLflow stores, unpacked: one folder a repository; skips where it is absent."""
+    folder = tmp_path_factory.mktemp("public_histories")
+    unpack_public_histories(folder, lambda name: True)
+    return folder
 
 
 @pytest.fixture(scope="session")
