@@ -20,6 +20,7 @@ from features.grouping import groups
 from features.run_descriptors import run_descriptors
 from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
+from features.trials import parent_run_id, with_trials
 from flows.progress import Report, silent
 from flows.stage_keys import Part, stage_key
 from greedylr.lookup import bundled_presets, load_preset
@@ -34,7 +35,7 @@ from pipeline.settings import Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 2
-DESCRIBE_VERSION = 1
+DESCRIBE_VERSION = 2
 LEARN_VERSION = 1
 
 # A store that was moved or copied is another source with the same runs: each is history once, as it was read last.
@@ -42,6 +43,9 @@ RUNS = (
     "select * from runs where not is_ours "
     "qualify row_number() over (partition by run_uuid order by ingested_at desc, run_id) = 1 order by run_id"
 )
+
+# Points of the runs whose curves are made at a time: what bounds memory, however much the stores hold.
+POINTS_AT_ONCE = 1_000_000
 
 # What a run was configured with. MLflow's own tags (who started it, a note) say nothing of what was trained.
 CONFIGURED = """
@@ -93,7 +97,7 @@ class Learned:
     Parameters
     ----------
     runs
-        Number of usable runs.
+        Number of usable runs, each trial of a search counted as one.
     fingerprint
         Hash of the runs' content.
     statistics
@@ -161,9 +165,9 @@ def fingerprint(warehouse: Warehouse, runs: pl.DataFrame, *, of_copies: bool = F
 
 def learn(road: Road, group: str) -> Learned:
     """Return the statistics of a group's logs, and write them down where they are new."""
-    runs = road.warehouse.frame(
-        "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
-    )
+    curves = road.warehouse.frame("select run_id from run_groups where group_name = ?", [group])
+    parents = curves.select(parent_run_id(pl.col("run_id")).unique())["run_id"].to_list()
+    runs = road.warehouse.frame("select * from runs where run_id in (select unnest(?)) order by run_id", [parents])
     seen = fingerprint(road.warehouse, runs)
     said = _said(road)
     key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION, said=said)
@@ -171,7 +175,7 @@ def learn(road: Road, group: str) -> Learned:
     if road.warehouse.stage_key(group, "learn") != key:
         rows = pl.DataFrame({"statistics": [json.dumps(encode(statistics))]})
         road.warehouse.finish_stage(group, "learn", key, {"group_statistics": rows})
-    return Learned(group=group, runs=len(runs), fingerprint=seen, statistics=statistics, key=key)
+    return Learned(group=group, runs=len(curves), fingerprint=seen, statistics=statistics, key=key)
 
 
 def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
@@ -231,11 +235,29 @@ def _assign_roles(road: Road, key: str) -> None:
 def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
     params = road.warehouse.frame("from params")
     tags = road.warehouse.frame("from tags")
-    curves = trajectories(road.warehouse.frame("from role_points"), road.warehouse.frame("from series_roles"))
-    described = run_descriptors(runs, params, curves)
+    curves, described = zip(*(_described(road, some, params) for some in _chunks(runs)), strict=True)
+    usable = pl.concat(described)
     tables = {
-        "trajectories": with_progress(curves, described),
-        "usable_runs": described,
-        "run_groups": groups(runs, params, described, road.settings.groups.by, tags=tags),
+        "trajectories": pl.concat(curves),
+        "usable_runs": usable,
+        "run_groups": groups(with_trials(runs, usable), params, usable, road.settings.groups.by, tags=tags),
     }
     road.warehouse.finish_stage(EVERY_GROUP, "describe", key, tables)
+
+
+def _chunks(runs: pl.DataFrame) -> list[pl.DataFrame]:
+    """Cut the runs into pieces whose points fit into memory with ease."""
+    before = pl.col("point_count").cum_sum() - pl.col("point_count")
+    return runs.with_columns(chunk=before // POINTS_AT_ONCE).partition_by("chunk", include_key=False) or [runs]
+
+
+def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the curves of some runs, and the table that describes these runs."""
+    run_ids = runs["run_id"].to_list()
+    points, roles = (
+        road.warehouse.frame(f"from {table} where run_id in (select unnest(?))", [run_ids])
+        for table in ("role_points", "series_roles")
+    )
+    curves = trajectories(points, roles)
+    described = run_descriptors(runs, params.join(runs.select("run_id"), on="run_id", how="semi"), curves)
+    return with_progress(curves, described), described

@@ -30,7 +30,7 @@ TABLES = {
     "metrics": "run_id key step timestamp value",
     "series_roles": "run_id key role confidence reason",
     "trajectories": "run_id position step progress training_loss validation_loss learning_rate",
-    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps",
+    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps first_step",
     "run_groups": "group_name run_id",
     "group_statistics": "group_name statistics",
     "candidates": "group_name position name candidate",
