@@ -259,5 +259,7 @@ def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl
         for table in ("role_points", "series_roles")
     )
     curves = trajectories(points, roles)
-    described = run_descriptors(runs, params.join(runs.select("run_id"), on="run_id", how="semi"), curves)
+    described = run_descriptors(
+        with_trials(runs, curves), params.join(runs.select("run_id"), on="run_id", how="semi"), curves
+    )
     return with_progress(curves, described), described
