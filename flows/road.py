@@ -23,7 +23,7 @@ from features.series_roles import series_roles
 from features.trajectories import trajectories, with_progress
 from features.trials import parent_run_id, with_trials
 from flows.progress import Report, silent
-from flows.stage_keys import stage_key
+from flows.stage_keys import Part, stage_key
 from greedylr.lookup import bundled_presets, load_preset
 from greedylr.preset import Candidate
 from greedylr.strict_json import encode
@@ -35,7 +35,7 @@ from pipeline.ingestion import ingest as ingest_stores
 from pipeline.settings import Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
-ROLES_VERSION = 1
+ROLES_VERSION = 2
 DESCRIBE_VERSION = 3
 LEARN_VERSION = 2
 
@@ -142,9 +142,11 @@ def describe(road: Road) -> list[str]:
     runs = road.warehouse.frame(RUNS)
     # The rows of these stages bear run ids, which name the source; they are cheap to make again.
     seen = fingerprint(road.warehouse, runs, of_copies=True)
-    _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
+    said = _said(road)
+    roles = stage_key("roles", ROLES_VERSION, runs=seen, said=said)
+    _assign_roles(road, roles)
     by = list(road.settings.groups.by)
-    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=ROLES_VERSION, by=list(by))
+    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=roles, by=list(by))
     if road.warehouse.stage_key(EVERY_GROUP, "describe") != key:
         _describe_runs(road, runs, key)
     return road.warehouse.frame("select distinct group_name from run_groups order by 1")["group_name"].to_list()
@@ -176,7 +178,8 @@ def learn(road: Road, group: str) -> Learned:
     parents = curves.select(parent_run_id(pl.col("run_id")).unique())["run_id"].to_list()
     runs = road.warehouse.frame("select * from runs where run_id in (select unnest(?)) order by run_id", [parents])
     seen = fingerprint(road.warehouse, runs)
-    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION)
+    said = _said(road)
+    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION, said=said)
     statistics = group_statistics(group_history(road.warehouse, group))
     if road.warehouse.stage_key(group, "learn") != key:
         rows = pl.DataFrame({"statistics": [json.dumps(encode(statistics))]})
@@ -228,9 +231,14 @@ def _numbers(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
+def _said(road: Road) -> list[Part]:
+    """Return the roles that the settings say, in their order, for globs come one before the other."""
+    return [[name, role] for name, role in road.settings.roles.said.items()]
+
+
 def _assign_roles(road: Road, key: str) -> None:
     if road.warehouse.stage_key(EVERY_GROUP, "roles") != key:
-        roles = series_roles(road.warehouse.frame("from series"))
+        roles = series_roles(road.warehouse.frame("from series"), road.settings.roles.said)
         road.warehouse.finish_stage(EVERY_GROUP, "roles", key, {"series_roles": roles})
 
 

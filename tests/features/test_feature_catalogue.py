@@ -128,7 +128,8 @@ def test_what_comes_later_changes_nothing(points: list[tuple[float | None, ...]]
     closed = before.height - 1
     # Which loss tells of a run is settled by its first finite training loss.
     if whole.head(cut)["training_loss"].is_finite().any() == whole["training_loss"].is_finite().any():
-        assert before.head(closed).equals(after.head(closed))
+        # Logarithms of the same number differ in their last digit with the length of the column.
+        assert_frame_equal(before.head(closed), after.head(closed), rel_tol=1e-9, abs_tol=1e-9)
 
 
 @settings(deadline=None)

@@ -60,15 +60,13 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def read(
-    public_stores: Mapping[str, Path], public_file_stores: Path
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def read(public_stores: Mapping[str, Path], public_histories: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Runs, params and points of every public store."""
     rows: Rows = ([], [], [])
     for name, path in public_stores.items():
         sqlite_rows(path, name, rows)
-    for meta in sorted(public_file_stores.rglob("meta.yaml")):
-        file_rows(meta, "/".join(meta.relative_to(public_file_stores).parts[:-3]), rows)
+    for meta in sorted(public_histories.rglob("meta.yaml")):
+        file_rows(meta, "/".join(meta.relative_to(public_histories).parts[:-3]), rows)
     runs, params, points = (
         pl.DataFrame(table, schema=schema, orient="row")
         for table, schema in zip(rows, ([*EXPERIMENT_COLUMNS, "status"], PARAM_COLUMNS, POINT_COLUMNS), strict=True)

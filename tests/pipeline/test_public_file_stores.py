@@ -93,10 +93,10 @@ def tree(folder):
 
 
 @pytest.mark.parametrize("stores", STORES, ids=lambda stores: stores[0].split("/")[0])
-def test_the_runs_are_those_that_others_counted(stores, public_file_stores):
+def test_the_runs_are_those_that_others_counted(stores, public_histories):
     statuses, without_metrics, without_end = Counter(), 0, 0
     for store in stores:
-        runs, tables, problems = everything(public_file_stores / store)
+        runs, tables, problems = everything(public_histories / store)
         assert problems == {}
         statuses += Counter(run["status"] + ("/deleted" if run["lifecycle_stage"] == "deleted" else "") for run in runs)
         without_metrics += len(runs) - len({run_uuid for run_uuid, _ in tables["series"]})
@@ -105,9 +105,9 @@ def test_the_runs_are_those_that_others_counted(stores, public_file_stores):
 
 
 @pytest.mark.parametrize("store", READABLE)
-def test_a_plain_reader_finds_the_same(store, public_file_stores):
-    runs, tables, _ = everything(public_file_stores / store)
-    plain = read_plainly(public_file_stores / store)
+def test_a_plain_reader_finds_the_same(store, public_histories):
+    runs, tables, _ = everything(public_histories / store)
+    plain = read_plainly(public_histories / store)
     columns = ("experiment_id", "experiment_name", "run_name", "status", "lifecycle_stage", "start_time", "end_time")
     described = {run["run_uuid"]: tuple(run[column] for column in columns) for run in runs}
     assert described == {run_uuid: (*run[:6], -1 if run[6] is None else run[6]) for run_uuid, run in plain.runs.items()}
@@ -118,17 +118,17 @@ def test_a_plain_reader_finds_the_same(store, public_file_stores):
     assert points == plain.points
 
 
-def test_all_stores_together(public_file_stores):
-    plain = [read_plainly(public_file_stores / store) for store in READABLE]
+def test_all_stores_together(public_histories):
+    plain = [read_plainly(public_histories / store) for store in READABLE]
     assert sum(len(store.runs) for store in plain) == 298
     assert sum(len(store.series) for store in plain) == 1549
     assert sum(store.points.total() for store in plain) == 73_686
     assert sum(store.points_after_exact_duplicates for store in plain) == 73_083
 
 
-def test_a_store_of_pointers_is_refused_with_the_remedy(public_file_stores):
+def test_a_store_of_pointers_is_refused_with_the_remedy(public_histories):
     with (
-        FileStore(str(public_file_stores / POINTERS)) as store,
+        FileStore(str(public_histories / POINTERS)) as store,
         pytest.raises(SourceUnreadableError, match=r"none of its runs can be read.*git LFS.*`git lfs pull`"),
         store.runs(),
     ):
@@ -139,8 +139,8 @@ def test_a_store_of_pointers_is_refused_with_the_remedy(public_file_stores):
     }
 
 
-def test_the_stores_stay_as_they_were(public_file_stores):
-    before = tree(public_file_stores)
+def test_the_stores_stay_as_they_were(public_histories):
+    before = tree(public_histories)
     for store in READABLE:
-        everything(public_file_stores / store)
-    assert tree(public_file_stores) == before
+        everything(public_histories / store)
+    assert tree(public_histories) == before
