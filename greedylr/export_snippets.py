@@ -28,9 +28,9 @@ TOTAL_STEPS = $total_steps
 STEPS_PER_EVALUATION = $steps_per_evaluation
 
 
-def scheduler_for(optimizer):
+def scheduler_for(optimizer$parameter):
     """Return the scheduler: call its step(loss) after every STEPS_PER_EVALUATION optimizer steps."""
-    return PRESET.scheduler(optimizer, TOTAL_STEPS, steps_per_evaluation=STEPS_PER_EVALUATION)
+    return PRESET.scheduler(optimizer, TOTAL_STEPS, steps_per_evaluation=STEPS_PER_EVALUATION$keyword)
 
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     targets = inputs @ weights
     model = torch.nn.Linear(8, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    scheduler = scheduler_for(optimizer)
+    scheduler = scheduler_for(optimizer$parameter)
     losses = []
     for step in range(1, TOTAL_STEPS + 1):
         batch = torch.randint(0, 192, (32,))
@@ -118,7 +118,9 @@ if __name__ == "__main__":
 
 def python_snippet(preset: Preset, resolved: ResolvedPreset) -> str:
     """Return a program that trains a stand-in with the preset in a plain loop."""
-    return _filled(PLAIN, preset, resolved, step=STEP_ON[preset.signal])
+    # The model is what probe and rollback restore; nothing else asks for it.
+    parameter, keyword = (", model", ", model=model") if resolved.schedule.restores else ("", "")
+    return _filled(PLAIN, preset, resolved, step=STEP_ON[preset.signal], parameter=parameter, keyword=keyword)
 
 
 def lightning_snippet(preset: Preset, resolved: ResolvedPreset) -> str:

@@ -100,7 +100,7 @@ def test_every_parameter_has_been_thought_of() -> None:
         *("max_lr", "stages", "interval", "window", "increase_until", "guard", "non_finite"),
     }
     assert {field.name for field in fields(Envelope)} == {"shape", "ramp", "decay_share"}
-    assert {field.name for field in fields(Schedule)} == {"envelope", "rule"}
+    assert {field.name for field in fields(Schedule)} == {"envelope", "rule", "probe", "rollback"}
 
 
 @pytest.mark.parametrize("name", ["robust", "anneal", "core"])
