@@ -262,7 +262,7 @@ class GreedyLR:
             warnings.warn(
                 f"GreedyLR gives up rolling back after {controller.planned.rollback.limit} times; "  # type: ignore[union-attr]
                 "the training goes on from where it is, a lower starting rate may help",
-                stacklevel=2,
+                stacklevel=5,
             )
         else:
             keeper.snapshot.restore()
