@@ -333,7 +333,8 @@ class RateController:
     def _rolls_back(self, state: RollbackState, loss: float) -> bool:
         """Return whether this decision is a rollback: window and counters anew, the rate cut and capped."""
         assert self.planned.rollback is not None  # its state has one
-        self.rollback, self._event = next_rollback(self.planned.rollback, state, self._signed(loss))
+        settled = not self._smooth or len(self._window.values) == self._window.window_size
+        self.rollback, self._event = next_rollback(self.planned.rollback, state, self._signed(loss), settled=settled)
         if self._event != "rollback":
             return False
         self._window.clear()

@@ -16,8 +16,8 @@ class Rollback:
     Parameters
     ----------
     guard
-        >= 0. A smoothed loss above best + guard x |best| (below, where more is better) is left behind; one that is not
-        finite always is.
+        >= 0. A smoothed loss above best + guard x |best| (below, where more is better) is left behind, once its window
+        is full; one that is not finite always is.
     limit
         >= 1: after so many times the run is left to itself.
 
@@ -46,9 +46,15 @@ class RollbackState(NamedTuple):
 RollbackEvent = Literal["new_best", "rollback", "give_up"]
 
 
-def next_rollback(rollback: Rollback, state: RollbackState, loss: float) -> tuple[RollbackState, RollbackEvent | None]:
-    """Return the state after a decision on a smoothed loss, the smaller the better, and what is to be done."""
-    if state.given_up:
+def next_rollback(
+    rollback: Rollback, state: RollbackState, loss: float, *, settled: bool = True
+) -> tuple[RollbackState, RollbackEvent | None]:
+    """Return the state after a decision on a smoothed loss, the smaller the better, and what is to be done.
+
+    A loss that is not `settled`, the mean of a window that is not full yet, is too noisy to be compared: one batch
+    would pass for a best, and after a rollback, which empties the window, the next bad batch would be one more.
+    """
+    if state.given_up or (not settled and math.isfinite(loss)):
         return state, None
     if not math.isfinite(loss) or loss > state.best + rollback.guard * abs(state.best):
         if state.rollbacks == rollback.limit:

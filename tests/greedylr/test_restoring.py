@@ -38,8 +38,8 @@ RULE = RelativeRule(factor=0.5, increase_factor=0.8, interval=0.0, window=0.0, t
 PLAIN = Schedule(envelope=Envelope(shape="wsd", ramp=0.05), rule=RULE)
 SCHEDULES = {
     "probe": replace(PLAIN, probe=PROBE),
-    "rollback": replace(PLAIN, rollback=Rollback(guard=0.5, limit=5)),
-    "both": replace(PLAIN, probe=PROBE, rollback=Rollback(guard=0.5, limit=5)),
+    "rollback": replace(PLAIN, rollback=Rollback(guard=0.5, limit=50)),
+    "both": replace(PLAIN, probe=PROBE, rollback=Rollback(guard=0.5, limit=50)),
 }
 
 
@@ -462,7 +462,7 @@ class Elsewhere(torch.Tensor):
 @pytest.mark.parametrize("interval", [0.0, 0.1])
 def test_losses_that_wait_on_a_device_change_nothing(interval: float) -> None:
     rule = replace(RULE, interval=interval, window=interval)
-    schedule = Schedule(rule=rule, probe=PROBE, rollback=Rollback(guard=0.5, limit=5)).resolve(STEPS)
+    schedule = Schedule(rule=rule, probe=PROBE, rollback=Rollback(guard=0.5, limit=50)).resolve(STEPS)
     here, there = Training(), Training()
     schedulers = [GreedyLR(each.optimizer, schedule, model=each.model) for each in (here, there)]
     for number in range(STEPS):

@@ -70,9 +70,16 @@ def test_rate_is_raised_no_further_than_where_a_rollback_cut_it() -> None:
 def test_window_starts_afresh_after_a_rollback() -> None:
     rule = replace(RULE, smooth=True, window_size=4, patience=9)
     controller = controller_of(Rollback(guard=0.5), rule)
-    # Means 4, 4, 13.5; then the window has forgotten 32.
-    steps = followed(controller, [4.0, 4.0, 32.0, 4.0, 3.0])
-    assert [event for _, event in steps] == ["new_best", None, "rollback", None, "new_best"]
+    # The window is full at the fourth loss, with mean 4; 32 makes it 11. Then it has forgotten 32.
+    steps = followed(controller, [4.0] * 4 + [32.0] + [3.0] * 4)
+    assert [event for _, event in steps] == [*[None] * 3, "new_best", "rollback", *[None] * 3, "new_best"]
+
+
+def test_window_that_is_not_full_is_no_best_and_no_reason_to_go_back() -> None:
+    rule = replace(RULE, smooth=True, window_size=4, patience=9)
+    controller = controller_of(Rollback(guard=0.5), rule)
+    steps = followed(controller, [0.1, 4.0, 4.0, 4.0, 32.0, 32.0, NAN, 32.0])
+    assert [event for _, event in steps] == [*[None] * 3, "new_best", "rollback", None, "rollback", None]
 
 
 def test_rollback_looks_at_decisions_only() -> None:
@@ -85,9 +92,9 @@ def test_rollback_looks_at_decisions_only() -> None:
 @pytest.mark.parametrize("non_finite", ["bad", "cut", "ignore", "compare"])
 def test_loss_that_is_not_finite_is_rolled_back_whatever_the_rule_makes_of_it(non_finite: Any) -> None:
     rule = replace(RULE, non_finite=non_finite, smooth=True, window_size=3, patience=9)
-    steps = followed(controller_of(Rollback(), rule), [2.0, NAN, 2.0, 1.0])
-    assert [event for _, event in steps] == ["new_best", "rollback", None, "new_best"]
-    assert [rate for rate, _ in steps] == [1.0, 0.5, 0.5, 0.5]
+    steps = followed(controller_of(Rollback(), rule), [2.0, 2.0, 2.0, NAN, 1.0, 1.0, 1.0])
+    assert [event for _, event in steps] == [None, None, "new_best", "rollback", None, None, "new_best"]
+    assert [rate for rate, _ in steps] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_rollback_goes_before_the_guard_and_leaves_small_excesses_to_it() -> None:
