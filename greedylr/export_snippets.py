@@ -6,14 +6,16 @@ import pprint
 from string import Template
 
 from greedylr.preset import Preset
+from greedylr.preset_facts import extras
 from greedylr.resolved_preset import ResolvedPreset
 from greedylr.strict_json import encode
 
 HEADER = Template("""\
 # Preset $name, content $hash, for $total_steps steps from a rate of $learning_rate.
 # The rate moves between $min_lr and $max_lr, times the envelope. Evaluations between decisions: $interval; evaluations
-# in the window that the loss is averaged over: $window.
-""")
+# in the window that the loss is averaged over: $window. Extras: $extras.
+$probed""")
+PROBED = "# The probe sweeps beyond these bounds first; then they are as far from the start that it finds.\n"
 
 PLAIN = Template('''\
 import torch
@@ -154,6 +156,8 @@ def _filled(template: Template, preset: Preset, resolved: ResolvedPreset, **more
         "max_lr": f"{resolved.max_lr:g}",
         "window": str(resolved.window),
         "interval": f"{resolved.schedule.interval}",
+        "extras": extras(preset),
+        "probed": PROBED if preset.schedule.probe is not None else "",
         "preset": "\n".join(f"    {line}" for line in literal.splitlines()),
         "learning_rate": repr(resolved.learning_rate),
         "total_steps": str(resolved.schedule.total_steps),

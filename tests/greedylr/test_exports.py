@@ -103,6 +103,17 @@ def test_what_transformers_cannot_express_is_refused_by_name(preset: Preset, nam
     assert str(error.value).count(": ") == 2
 
 
+@pytest.mark.parametrize("export_format", ["python", "lightning"])
+def test_programs_name_the_extras(export_format: Any) -> None:
+    run: dict[str, Any] = {"learning_rate": 0.1, "total_steps": 4000}
+    restoring = replace(with_extras(probe=Probe(), rollback=Rollback()), signal="training_loss")
+    text = exported(restoring, export_format, **run)
+    assert "Extras: probe 3 %, 0.01 to 100 x start, rollback 30 %, at most 3.\n# The probe sweeps beyond" in text
+    text = exported(load_preset("anneal"), export_format, **run)
+    assert "Extras: anneal 20 %.\n" in text
+    assert "The probe sweeps" not in text
+
+
 def test_probe_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="cannot express preset 'plain': probe: starts from the rate it is given; --n"):
         exported(with_extras(probe=Probe()), "transformers", learning_rate=0.1, total_steps=4000)
