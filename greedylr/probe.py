@@ -15,6 +15,7 @@ from greedylr.rule import require_number
 
 FEWEST_EVALUATIONS = 10
 LOWEST_SHARE, HIGHEST_SHARE = 0.005, 0.2
+WIDEST = 1e12
 # The smoothed loss remembers this share of the sweep.
 MEMORY = 0.1
 # Of the loss: less than that is noise, and the sweep has told nothing.
@@ -30,7 +31,7 @@ class Probe:
     share
         In [0.005, 0.2]: share of the run's steps that the sweep may take; it needs at least 10 evaluations.
     lowest, highest
-        0 < lowest < highest: from where to where the rate rises, in multiples of the optimizer's own start.
+        0 < lowest < highest <= 1e12 x lowest: from where to where the rate rises, in multiples of the optimizer's own start.
     turn
         > 0: the sweep ends when the smoothed loss lies above its best by more than turn x |best|.
     back_off
@@ -57,10 +58,10 @@ class Probe:
             )
         for name in ("lowest", "highest", "turn", "back_off"):
             require_number(f"probe.{name}", getattr(self, name), minimum=0.0)
-        if not 0 < self.lowest < self.highest:
+        if not 0 < self.lowest < self.highest <= WIDEST * self.lowest:
             raise ValueError(
-                f"probe.lowest and probe.highest must be 0 < lowest < highest, got {self.lowest!r} and "
-                f"{self.highest!r}; the rate is swept upwards"
+                f"probe.lowest and probe.highest must be 0 < lowest < highest <= {WIDEST:g} x lowest, got "
+                f"{self.lowest!r} and {self.highest!r}; the rate is swept upwards, in few steps"
             )
         if self.turn == 0 or not 0 < self.back_off <= 1:
             raise ValueError(
