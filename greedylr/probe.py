@@ -31,7 +31,7 @@ class Probe:
     share
         In [0.005, 0.2]: share of the run's steps that the sweep may take; it needs at least 10 evaluations.
     lowest, highest
-        0 < lowest < highest <= 1e12 x lowest: from where to where the rate rises, in multiples of the optimizer's own start.
+        0 < lowest < highest <= 1e12 x lowest: from where to where the rate rises, in multiples of the own start.
     turn
         > 0: the sweep ends when the smoothed loss lies above its best by more than turn x |best|.
     back_off

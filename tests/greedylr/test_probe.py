@@ -181,7 +181,7 @@ def test_groups_keep_their_ratios_and_a_later_one_joins_them() -> None:
         ({"share": "0.03"}, "probe.share must be a finite number >= 0, got '0.03'"),
         (
             {"lowest": 0},
-            r"probe.lowest and probe.highest must be 0 < lowest < highest <= 1e.12 x lowest, got 0 and 100.0",
+            r"must be 0 < lowest < highest <= 1e.12 x lowest, got 0 and 100.0",
         ),
         ({"lowest": 5.0, "highest": 5.0}, "got 5.0 and 5.0; the rate is swept upwards"),
         ({"lowest": 1e-300, "highest": 1e300}, r"got 1e-300 and 1e.300; the rate is swept upwards"),
