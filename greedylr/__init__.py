@@ -6,7 +6,9 @@ Importing this imports nothing outside the standard library; torch and MLflow ar
 from greedylr.decisions import Decision
 from greedylr.lookup import LocatedPreset, load_preset, locate_preset
 from greedylr.preset import Candidate, Preset, Provenance
+from greedylr.probe import Probe
 from greedylr.rate_controller import RateController
+from greedylr.rollback import Rollback
 from greedylr.rule import GreedyLRParameters, GreedyLRState, initial_state, next_state
 from greedylr.schedule_files import NamedControl, load_schedule, write_schedule
 from greedylr.scheduler import GreedyLR
@@ -27,10 +29,12 @@ __all__ = [
     "LocatedPreset",
     "NamedControl",
     "Preset",
+    "Probe",
     "Provenance",
     "RateController",
     "RelativeRule",
     "ResolvedSchedule",
+    "Rollback",
     "Schedule",
     "Suggestion",
     "Verdict",

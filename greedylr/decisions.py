@@ -9,12 +9,12 @@ from typing import Literal
 
 from greedylr.rule import GreedyLRState
 
-DecisionKind = Literal["raise", "lower", "cut", "reset", "hold", "explore"]
+DecisionKind = Literal["raise", "lower", "cut", "reset", "hold", "explore", "probe", "rollback"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One decision of the rule, or one moment of exploration.
+    """One decision of the rule, one moment of exploration, or the end of a sweep.
 
     Parameters
     ----------
@@ -22,13 +22,16 @@ class Decision:
         Optimizer steps taken before it.
     kind
         "raise", "lower", "cut" (at once, by the guard or after a loss that is not finite), "reset", "hold" (the rate
-        stays), or "explore".
+        stays), "explore", "probe" (a sweep has ended and set the start), or "rollback" (the best weights are back, and
+        the rate is cut).
     loss
-        What the rule saw: smoothed, and averaged over the ranks, where that is done. None for "explore".
+        What the rule saw: smoothed, and averaged over the ranks, where that is done. Of "probe" the best smoothed one,
+        NaN where there was none. None for "explore".
     old_rates, new_rates
         Rates before and after, one a group; the envelope's share of the change is in them too.
     factor, probability
-        What exploration multiplies the rate by from here on, and with which probability that was drawn; None otherwise.
+        What exploration multiplies the rate by from here on, and with which probability that was drawn. Of "probe" what
+        the start was multiplied by, 1 where the sweep told nothing and the optimizer's own is kept. None otherwise.
     """
 
     step: int

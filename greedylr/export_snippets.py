@@ -6,14 +6,16 @@ import pprint
 from string import Template
 
 from greedylr.preset import Preset
+from greedylr.preset_facts import extras
 from greedylr.resolved_preset import ResolvedPreset
 from greedylr.strict_json import encode
 
 HEADER = Template("""\
 # Preset $name, content $hash, for $total_steps steps from a rate of $learning_rate.
 # The rate moves between $min_lr and $max_lr, times the envelope. Evaluations between decisions: $interval; evaluations
-# in the window that the loss is averaged over: $window.
-""")
+# in the window that the loss is averaged over: $window. Extras: $extras.
+$probed""")
+PROBED = "# The probe sweeps beyond these bounds first; then they are as far from the start that it finds.\n"
 
 PLAIN = Template('''\
 import torch
@@ -28,9 +30,9 @@ TOTAL_STEPS = $total_steps
 STEPS_PER_EVALUATION = $steps_per_evaluation
 
 
-def scheduler_for(optimizer):
+def scheduler_for(optimizer$parameter):
     """Return the scheduler: call its step(loss) after every STEPS_PER_EVALUATION optimizer steps."""
-    return PRESET.scheduler(optimizer, TOTAL_STEPS, steps_per_evaluation=STEPS_PER_EVALUATION)
+    return PRESET.scheduler(optimizer, TOTAL_STEPS, steps_per_evaluation=STEPS_PER_EVALUATION$keyword)
 
 
 if __name__ == "__main__":
@@ -40,7 +42,7 @@ if __name__ == "__main__":
     targets = inputs @ weights
     model = torch.nn.Linear(8, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    scheduler = scheduler_for(optimizer)
+    scheduler = scheduler_for(optimizer$parameter)
     losses = []
     for step in range(1, TOTAL_STEPS + 1):
         batch = torch.randint(0, 192, (32,))
@@ -118,7 +120,9 @@ if __name__ == "__main__":
 
 def python_snippet(preset: Preset, resolved: ResolvedPreset) -> str:
     """Return a program that trains a stand-in with the preset in a plain loop."""
-    return _filled(PLAIN, preset, resolved, step=STEP_ON[preset.signal])
+    # The model is what probe and rollback restore; nothing else asks for it.
+    parameter, keyword = (", model", ", model=model") if resolved.schedule.restores else ("", "")
+    return _filled(PLAIN, preset, resolved, step=STEP_ON[preset.signal], parameter=parameter, keyword=keyword)
 
 
 def lightning_snippet(preset: Preset, resolved: ResolvedPreset) -> str:
@@ -152,6 +156,8 @@ def _filled(template: Template, preset: Preset, resolved: ResolvedPreset, **more
         "max_lr": f"{resolved.max_lr:g}",
         "window": str(resolved.window),
         "interval": f"{resolved.schedule.interval}",
+        "extras": extras(preset),
+        "probed": PROBED if preset.schedule.probe is not None else "",
         "preset": "\n".join(f"    {line}" for line in literal.splitlines()),
         "learning_rate": repr(resolved.learning_rate),
         "total_steps": str(resolved.schedule.total_steps),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from greedylr.scheduler import GreedyLR
+    from greedylr.snapshots import SnapshotPlace
 
 __all__ = ["GreedyLRTrainer", "OncePerStep", "StepOnTrainingLoss", "TrainingLossScheduler"]
 
@@ -73,8 +74,11 @@ class StepOnTrainingLoss:
         Start from the preset's recommended rate instead of `TrainingArguments.learning_rate`.
     on_scheduler
         Called with the scheduler once it is made, such as `greedylr.mlflow_logging.log_to_mlflow`.
+    snapshots
+        Where the copy of weights and optimizer state is kept that a preset with a probe or a rollback restores.
     """
 
+    model: Any
     lr_scheduler: Any
     optimizer: Any
     accelerator: Any
@@ -85,6 +89,7 @@ class StepOnTrainingLoss:
         preset: Preset,
         use_learning_rate: bool = False,
         on_scheduler: Callable[[GreedyLR], None] | None = None,
+        snapshots: SnapshotPlace = "device",
         **kwargs: Any,
     ) -> None:
         require_training_loss(preset, "greedylr.huggingface")
@@ -93,6 +98,7 @@ class StepOnTrainingLoss:
         self._preset = preset
         self._use_learning_rate = use_learning_rate
         self._on_scheduler = on_scheduler
+        self._snapshots: SnapshotPlace = snapshots
         super().__init__(*args, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
@@ -102,6 +108,8 @@ class StepOnTrainingLoss:
                 self.optimizer if optimizer is None else optimizer,
                 num_training_steps,
                 use_learning_rate=self._use_learning_rate,
+                model=self.model,
+                snapshots=self._snapshots,
             )
             if self._on_scheduler is not None:
                 self._on_scheduler(scheduler)

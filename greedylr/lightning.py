@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from greedylr.scheduler import GreedyLR
+    from greedylr.snapshots import SnapshotPlace
 
 
 class GreedyLRCallback(Callback):
@@ -36,6 +37,8 @@ class GreedyLRCallback(Callback):
         Start from the preset's recommended rate instead of the optimizer's.
     on_scheduler
         Called with the scheduler once it is made, such as `greedylr.mlflow_logging.log_to_mlflow`.
+    snapshots
+        Where the copy of weights and optimizer state is kept that a preset with a probe or a rollback restores.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class GreedyLRCallback(Callback):
         steps_per_evaluation: int = 1,
         use_learning_rate: bool = False,
         on_scheduler: Callable[[GreedyLR], None] | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> None:
         require_training_loss(preset, "greedylr.lightning.GreedyLRCallback")
         self.preset = preset
@@ -53,6 +57,7 @@ class GreedyLRCallback(Callback):
         self.steps_per_evaluation = steps_per_evaluation
         self.use_learning_rate = use_learning_rate
         self.on_scheduler = on_scheduler
+        self.snapshots: SnapshotPlace = snapshots
         self.scheduler: GreedyLR | None = None
         self._state_to_load: dict[str, Any] = {}
         self._batch_losses: list[Tensor] = []
@@ -76,6 +81,8 @@ class GreedyLRCallback(Callback):
             self.total_steps or _planned_steps(trainer),
             steps_per_evaluation=self.steps_per_evaluation,
             use_learning_rate=self.use_learning_rate,
+            model=pl_module,
+            snapshots=self.snapshots,
         )
         self._batch_losses, self._step_losses = [], []
         if self.on_scheduler is not None:

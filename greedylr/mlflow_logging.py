@@ -29,6 +29,8 @@ DECISION_NUMBERS: dict[DecisionKind, float] = {
     "raise": 1.0,
     "reset": 2.0,
     "explore": 3.0,
+    "probe": 4.0,
+    "rollback": -3.0,
 }
 
 
@@ -79,7 +81,7 @@ def log_to_mlflow(
             earlier(decision)
 
     rates = tuple(scheduler.get_last_lr())
-    client.log_batch(run_id, _metrics(scheduler.controller.step_count, _rate_values(rates)))
+    client.log_batch(run_id, _metrics(scheduler.controller.steps_taken, _rate_values(rates)))
     scheduler.on_decision = tell
 
 

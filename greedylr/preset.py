@@ -13,10 +13,13 @@ from greedylr.preset_migrations import SCHEMA_VERSION, require_schema_version, t
 from greedylr.resolved_preset import ResolvedPreset, resolved_preset
 from greedylr.rule import require_choice, require_count, require_number
 from greedylr.schedules import Schedule
+from greedylr.snapshots import SnapshotPlace
 from greedylr.strict_json import decode, encode, parse
 from greedylr.verdict import Verdict
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from greedylr.parameter_groups import HasParameterGroups
     from greedylr.scheduler import GreedyLR, Listener
 
@@ -105,6 +108,11 @@ class Preset:
         if self.learning_rate is not None:
             require_learning_rate(self.learning_rate)
         require_schema_version(self.schema_version)
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(
+                f"schema_version of a preset in memory must be {SCHEMA_VERSION}, got {self.schema_version!r}; read an "
+                "older document with Preset.from_json"
+            )
 
     @property
     def content_hash(self) -> str:
@@ -141,6 +149,8 @@ class Preset:
         use_learning_rate: bool = False,
         explore: int | None = None,
         on_change: Listener | None = None,
+        model: Module | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> GreedyLR:
         """Return the scheduler of a training of `total_steps` optimizer steps.
 
@@ -154,8 +164,8 @@ class Preset:
             Optimizer steps between two calls of `scheduler.step(loss)`.
         use_learning_rate
             Start from the preset's recommended rate instead of the optimizer's; groups keep their ratios to the first.
-        explore, on_change
-            As in `GreedyLR`.
+        explore, on_change, model, snapshots
+            As in `GreedyLR`: a preset with a probe or a rollback needs the model.
 
         Raises
         ------
@@ -178,7 +188,15 @@ class Preset:
                 # Not in place (groups may share one tensor), and in this order, so that the first is the rate exactly.
                 group["lr"] = group["lr"] / first * start
         identity = PresetIdentity(name=self.name, content_hash=self.content_hash)
-        return GreedyLR(optimizer, resolved.schedule, explore=explore, on_change=on_change, preset=identity)
+        return GreedyLR(
+            optimizer,
+            resolved.schedule,
+            explore=explore,
+            on_change=on_change,
+            preset=identity,
+            model=model,
+            snapshots=snapshots,
+        )
 
     def with_verdict(self, verdict: Verdict) -> Preset:
         """Return the preset with a verdict."""
@@ -227,7 +245,10 @@ def _with_one_spelling(value: Any) -> Any:
 
 def content_hash(schedule: Schedule, learning_rate: float | None, signal: Signal = "training_loss") -> str:
     """Return 16 hexadecimal digits of the SHA-256 of what a preset does; its name and its evidence do not count."""
-    content = _with_one_spelling(encode({"schedule": schedule, "learning_rate": learning_rate, "signal": signal}))
+    encoded = encode(schedule)
+    # Left out where there is none, so that presets from before there were any keep their names.
+    encoded = {name: item for name, item in encoded.items() if item is not None or name not in ("probe", "rollback")}
+    content = _with_one_spelling({"schedule": encoded, "learning_rate": encode(learning_rate), "signal": signal})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

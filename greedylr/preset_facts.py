@@ -84,6 +84,11 @@ def extras(preset: Preset) -> str:
         names.append(f"rises in the first {_percent(rule.increase_until)}")
     if rule is not None and rule.guard is not None:
         names.append(f"guard {_percent(rule.guard)}")
+    probe, rollback = preset.schedule.probe, preset.schedule.rollback
+    if probe is not None:
+        names.append(f"probe {_percent(probe.share)}, {probe.lowest:g} to {probe.highest:g} x start")
+    if rollback is not None:
+        names.append(f"rollback {_percent(rollback.guard)}, at most {rollback.limit}")
     return ", ".join(names) or "none"
 
 

@@ -11,11 +11,20 @@ from greedylr.strict_json import shorten
 Document = dict[str, Any]
 Migration = Callable[[Document], Document]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-# From version -> what makes a document of it one of the next; it need not touch schema_version. Empty: there has been
-# one version only.
-MIGRATIONS: Mapping[int, Migration] = {}
+
+def _with_what_restores(document: Document) -> Document:
+    """Version 2 added probe and rollback; what was published before has neither."""
+    schedule = document["schedule"]
+    if early := [name for name in ("probe", "rollback") if name in schedule]:
+        raise ValueError(f"$.schedule.{early[0]} is no known field of schema version 1; it came with version 2")
+    document["schedule"] = {**schedule, "probe": None, "rollback": None}
+    return document
+
+
+# From version -> what makes a document of it one of the next; it need not touch schema_version.
+MIGRATIONS: Mapping[int, Migration] = {1: _with_what_restores}
 
 
 def to_present_schema(

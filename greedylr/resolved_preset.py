@@ -29,7 +29,8 @@ class ResolvedPreset:
         The rule with its bounds and `eps` as rates, its lengths in decisions and its window in evaluations. The rate of
         a step is the rule's rate times `schedule.envelope_multiplier(step)`.
     schedule
-        What a `RateController` takes: the same rule in the preset's own unit, envelope and cadence.
+        What a `RateController` takes: the same rule in the preset's own unit, envelope and cadence. With a probe all of
+        this is the run as it would be without; `schedule.after_sweep()` is what the sweep leaves, from another start.
     """
 
     name: str
@@ -83,9 +84,11 @@ def resolved_preset(
     assert rule is not None  # Preset checks it
     schedule = preset.schedule.resolve(total_steps, steps_per_evaluation=steps_per_evaluation)
     parameters = schedule.parameters
+    shortest = schedule.after_sweep()
     assert parameters is not None
-    _require_enough_evaluations(parameters, schedule)
-    _require_gentle_factors(rule, schedule)
+    assert shortest.parameters is not None
+    _require_enough_evaluations(shortest.parameters, shortest)
+    _require_gentle_factors(rule, shortest)
     if parameters.bounds == "relative":
         parameters = replace(
             parameters,

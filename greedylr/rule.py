@@ -197,7 +197,7 @@ def next_state(
     if parameters.non_finite != "compare" and not math.isfinite(loss):
         return _after_non_finite(parameters, state)
     if parameters.guard is not None and _guard_trips(parameters, state, loss):
-        return _guarded(parameters, state)
+        return guarded(parameters, state)
     if state.cooldown_counter > 0:
         state = state._replace(cooldown_counter=state.cooldown_counter - 1)
         return _in_stage(parameters, state, loss, lowering=True, may_increase=may_increase)
@@ -303,7 +303,8 @@ def _guard_trips(parameters: GreedyLRParameters, state: GreedyLRState, loss: flo
     return excess > parameters.guard * abs(state.best)
 
 
-def _guarded(parameters: GreedyLRParameters, state: GreedyLRState) -> GreedyLRState:
+def guarded(parameters: GreedyLRParameters, state: GreedyLRState) -> GreedyLRState:
+    """Return the state after a loss beyond the guard: the rate halved and capped there, the counters anew."""
     # min() keeps a rate that started below the lower bound from being raised by a cut.
     rate = min(state.learning_rate, max(state.learning_rate * GUARD_CUT, parameters.min_lr))
     return state._replace(learning_rate=rate, ceiling=rate, num_good=0, num_bad=0)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from greedylr.parameter_groups import HasParameterGroups, parameter_groups, read_rate
 from greedylr.preset import Preset, require_learning_rate
 from greedylr.rule import require_choice
 from greedylr.scheduler import GreedyLR
 from greedylr.schedules import CONTROLS
+from greedylr.snapshots import SnapshotPlace
 from greedylr.strict_json import decode, encode, parse, shorten
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 SCHEMA_VERSION = 1
 
@@ -66,11 +70,14 @@ class LoadedSchedule(Protocol):
         *,
         steps_per_evaluation: int = 1,
         use_learning_rate: bool = False,
+        model: Module | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> GreedyLR:
         """Return the scheduler of a training of `total_steps` optimizer steps.
 
         Call `scheduler.step(loss)` as for any preset; a control that does not look at the loss ignores it. With
-        `use_learning_rate` the training starts from the file's rate; groups keep their ratios to the first.
+        `use_learning_rate` the training starts from the file's rate; groups keep their ratios to the first. `model` and
+        `snapshots` are for presets that restore weights, as in `GreedyLR`.
 
         Raises
         ------
@@ -102,6 +109,8 @@ class LoadedPreset:
         *,
         steps_per_evaluation: int = 1,
         use_learning_rate: bool = False,
+        model: Module | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> GreedyLR:
         """As `LoadedSchedule.attach`."""
         return self.preset.scheduler(
@@ -109,6 +118,8 @@ class LoadedPreset:
             total_steps,
             steps_per_evaluation=steps_per_evaluation,
             use_learning_rate=use_learning_rate,
+            model=model,
+            snapshots=snapshots,
         )
 
 
@@ -135,6 +146,8 @@ class LoadedControl:
         *,
         steps_per_evaluation: int = 1,
         use_learning_rate: bool = False,
+        model: Module | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> GreedyLR:
         """As `LoadedSchedule.attach`."""
         schedule = CONTROLS[self.name].resolve(total_steps, steps_per_evaluation=steps_per_evaluation)

@@ -22,14 +22,16 @@ from greedylr.parameter_groups import (
     read_rate,
     write_rate,
 )
-from greedylr.rate_controller import RateController
+from greedylr.rate_controller import Event, RateController
 from greedylr.rule import GreedyLRParameters
-from greedylr.scheduler_state import KEYS, require_keys, require_version
+from greedylr.scheduler_state import KEYS, require_keys, to_present_version
 from greedylr.schedules import Envelope, ResolvedSchedule
+from greedylr.snapshots import SnapshotKeeper, SnapshotPlace
 from greedylr.strict_json import LARGEST_INTEGER, decode, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 # Long enough for any run; a scheduler without a preset has an envelope of 1 and no planned length.
 UNBOUNDED = LARGEST_INTEGER
@@ -68,9 +70,19 @@ class GreedyLR:
         Called with a `Decision` when the rule or exploration has changed the rate, and at each decision.
     preset
         The preset that the schedule comes from; `Preset.scheduler` says it.
+    model
+        The module whose weights and buffers a schedule with a probe or a rollback restores, with the state of the
+        optimizer's; needed there, not looked at elsewhere. Load its weights before the first step.
+    snapshots
+        Where the one copy is kept that the two restore: "device", beside the model, or "host". It takes as many bytes
+        as parameters, buffers and optimizer state, and a pass over them at each new best that a decision finds; with a
+        probe alone it is given up after the sweep.
 
     Notes
     -----
+    A sweep reads the loss at each evaluation. A restored training goes on with the batches that come: what is restored
+    is the model and the optimizer's state, neither the data nor random numbers. A checkpoint's state holds the copy.
+
     In a distributed run the loss is averaged over the ranks before each decision, so every rank must step as often. A
     window is each rank's own: resume each rank from its own state, or all from one and their rates stay alike.
 
@@ -99,6 +111,8 @@ class GreedyLR:
         on_change: Listener | None = None,
         on_decision: Listener | None = None,
         preset: PresetIdentity | None = None,
+        model: Module | None = None,
+        snapshots: SnapshotPlace = "device",
     ) -> None:
         resolved = _at_each_call(schedule) if isinstance(schedule, GreedyLRParameters) else schedule
         if not isinstance(resolved, ResolvedSchedule):
@@ -117,6 +131,8 @@ class GreedyLR:
             bounds=bounds_of_groups(resolved.parameters, min_lr, max_lr, len(rates)),
             exploration=None if explore is None else _exploration(explore, resolved),
         )
+        self._model, self._snapshots = model, snapshots
+        self._keeper = self._new_keeper(resolved) if self.controller.needs_snapshot else None
         part_shared_rates(groups)
         self._groups = len(groups)
         self._waiting = DeviceLosses()
@@ -170,9 +186,13 @@ class GreedyLR:
         return [read_rate(group) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain builtins: the schedule it began with, its preset, and where it stands."""
+        """Return the state as plain builtins: the schedule it began with, its preset, and where it stands.
+
+        Where weights may have to be restored there are tensors in it too, the copy that is kept of them.
+        """
         self._read_waiting()
-        return {**self.controller.state_dict(), "preset": encode(self.preset)}
+        snapshot = None if self._keeper is None else self._keeper.snapshot.state_dict()
+        return {**self.controller.state_dict(), "preset": encode(self.preset), "snapshot": snapshot}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `state_dict`, exactly.
@@ -185,39 +205,87 @@ class GreedyLR:
         ValueError
             As `RateController.load_state_dict`; nothing has changed then.
         """
-        require_version(state)
-        require_keys("a scheduler state", (*KEYS, "preset"), state)
+        state = to_present_version(state, "probe", "rollback", "snapshot")
+        require_keys("a scheduler state", (*KEYS, "preset", "snapshot"), state)
         preset = None if state["preset"] is None else decode(PresetIdentity, state["preset"], "preset")
         self._adopt_groups()
-        own_schedule, own = self.controller.schedule, self.preset
-        self.controller.load_state_dict({key: value for key, value in state.items() if key != "preset"})
+        own_schedule, own = self.controller.planned, self.preset
+        read = self.controller.twin({key: state[key] for key in KEYS})
+        keeper = self._keeper_of(read, state["snapshot"])
+        self.controller.become(read)
+        if self._keeper is not None:
+            self._keeper.forget_start()
+        self._keeper = keeper
         self._waiting.read()
         self.preset = preset
-        if self.controller.schedule != own_schedule or preset != own:
+        if self.controller.planned != own_schedule or preset != own:
             warnings.warn(
                 "GreedyLR resumes with the schedule that the run began with, "
-                f"{_called(preset, self.controller.schedule)}, not with {_called(own, own_schedule)}; "
+                f"{_called(preset, self.controller.planned)}, not with {_called(own, own_schedule)}; "
                 "start a new run to train with that one",
                 stacklevel=2,
             )
         self._plain = False
         self._apply()
 
+    def _new_keeper(self, schedule: ResolvedSchedule) -> SnapshotKeeper:
+        if self._model is None:
+            raise ValueError(
+                f"model must be given where the schedule has a {' and a '.join(schedule.restores)}, which restores "
+                "weights, got none; pass model=, the module that the optimizer trains"
+            )
+        return SnapshotKeeper(self._model, self.optimizer, self._snapshots)
+
+    def _keeper_of(self, controller: RateController, snapshot: object) -> SnapshotKeeper | None:
+        """Return what a controller that was saved with this snapshot needs to go on."""
+        if (snapshot is not None) != controller.needs_snapshot:
+            raise ValueError(
+                "snapshot of a scheduler state must be there where weights may have to be restored, and nowhere else, "
+                f"got {'one' if snapshot is not None else 'none'}; load a state as it was saved"
+            )
+        if snapshot is None:
+            return None
+        keeper = self._new_keeper(controller.planned)
+        keeper.forget_start()
+        keeper.snapshot.load_state_dict(snapshot)
+        return keeper
+
+    def _act(self) -> Event | None:
+        """Do what the controller asks for with the weights, and return what that was."""
+        controller, keeper = self.controller, self._keeper
+        event = controller.take_event()
+        if keeper is None or event is None:
+            return None
+        if event == "new_best":
+            keeper.keep(controller.average)
+        elif event == "give_up":
+            warnings.warn(
+                f"GreedyLR gives up rolling back after {controller.planned.rollback.limit} times; "  # type: ignore[union-attr]
+                "the training goes on from where it is, a lower starting rate may help",
+                stacklevel=5,
+            )
+        else:
+            keeper.snapshot.restore()
+        if not controller.needs_snapshot:
+            keeper.forget_start()
+            self._keeper = None
+        return event
+
     def _pass_time(self) -> None:
         controller = self.controller
         if controller.schedule.parameters is not None and not self._warned:
             warnings.warn("GreedyLR.step() without a loss decides nothing: pass the loss", stacklevel=3)
             self._warned = True
-        self._tell_after(controller.advance)
+        self._tell_after(lambda: controller.observe(None))
 
     def _listen_to(self, loss: object) -> None:
         if not self._looked_for_ranks:
             # Not in __init__: a process may join the others after it has made its scheduler.
             self.controller.average_with(average_of_ranks())
             self._looked_for_ranks = True
-        self._plain = self.on_change is None and self.on_decision is None
+        self._plain = self.on_change is None and self.on_decision is None and self._keeper is None
         if self._plain:
-            self._take(loss)
+            self._take(loss)  # no snapshot is kept, so nothing is to be done with the weights
         else:
             self._tell_after(lambda: self._take(loss))
 
@@ -249,18 +317,19 @@ class GreedyLR:
         for loss in self._waiting.read():
             self.controller.take(loss)
 
-    def _tell_after(self, act: Callable[[], None]) -> None:
-        """Act, and tell the listeners what was decided."""
+    def _tell_after(self, act: Callable[[], object]) -> None:
+        """Act, on the weights too, and tell the listeners what was decided."""
         if self._on_change is None and self._on_decision is None:
             act()
+            self._act()
             return
         controller = self.controller
-        old_rates, old_states, old_exploration = controller.learning_rates, controller.states, controller.exploration
-        old_moment = None if old_exploration is None else old_exploration.moment_at(controller.step_count)
+        old_rates, old_states, old_moment = controller.learning_rates, controller.states, controller.moment
         controller.take_decision()
         act()
-        new_rates, step = controller.learning_rates, controller.step_count
-        if controller.exploration is not None and (moment := controller.exploration.moment_at(step)) != old_moment:
+        event = self._act()
+        new_rates, step = controller.learning_rates, controller.steps_taken
+        if (moment := controller.moment) != old_moment:
             assert moment is not None  # time does not go back
             self._tell(
                 Decision(
@@ -274,8 +343,11 @@ class GreedyLR:
                 )
             )
         if (loss := controller.take_decision()) is not None:
-            kind = kind_of(old_states, controller.states, loss)
-            self._tell(Decision(step=step, kind=kind, loss=loss, old_rates=old_rates, new_rates=new_rates))
+            kind = event if event in ("probe", "rollback") else kind_of(old_states, controller.states, loss)
+            factor = controller.start_multiplier if event == "probe" else None
+            self._tell(
+                Decision(step=step, kind=kind, loss=loss, old_rates=old_rates, new_rates=new_rates, factor=factor)
+            )
 
     def _tell(self, decision: Decision) -> None:
         if self.on_decision is not None:
@@ -332,4 +404,6 @@ def _exploration(seed: int, schedule: ResolvedSchedule) -> Exploration:
             "explore needs to know how long the run is, got a schedule without total_steps; "
             "resolve one with total_steps"
         )
-    return Exploration.planned(seed, schedule.total_steps, steps_per_evaluation=schedule.steps_per_evaluation)
+    # What the longest sweep leaves: of a shorter one a few steps more are left, without a moment.
+    shortest = schedule.after_sweep()
+    return Exploration.planned(seed, shortest.total_steps, steps_per_evaluation=schedule.steps_per_evaluation)

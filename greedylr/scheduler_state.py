@@ -1,4 +1,8 @@
-"""The state of a scheduler as plain builtins and back; what cannot be a state is refused before anything changes."""
+"""The state of a scheduler as plain builtins and back; what cannot be a state is refused before anything changes.
+
+Version 2 added `probe`, `rollback` and, in the scheduler's own state, `snapshot`; a state of version 1 is read as one
+whose schedule has neither.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ from typing import Any, NoReturn
 
 from greedylr.exploration import Exploration
 from greedylr.preset import require_learning_rate
+from greedylr.probe import SweepState
+from greedylr.rollback import RollbackState
 from greedylr.rule import GreedyLRState
 from greedylr.schedules import ResolvedSchedule
 from greedylr.strict_json import decode, encode, shorten
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 KEYS = (
     "version",
     "schedule",
@@ -25,6 +31,8 @@ KEYS = (
     "non_finite_since_decision",
     "window",
     "states",
+    "probe",
+    "rollback",
 )
 REMEDY = "load a state that state_dict() of this version made"
 _COUNTS = ("num_good", "num_bad", "cooldown_counter", "warmup_counter", "reset_counter", "resets")
@@ -32,7 +40,10 @@ _COUNTS = ("num_good", "num_bad", "cooldown_counter", "warmup_counter", "reset_c
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerState:
-    """What a `RateController` needs to go on; `window` and `window_total` are those of its trailing mean."""
+    """What a `RateController` needs to go on; `window` and `window_total` are those of its trailing mean.
+
+    `schedule` is the one that the run began with; `sweep` is None before and after the sweep of a probe.
+    """
 
     schedule: ResolvedSchedule
     bounds: list[tuple[float, float]] | None
@@ -44,6 +55,10 @@ class ControllerState:
     window: tuple[float, ...]
     window_total: float
     states: tuple[GreedyLRState, ...]
+    sweep: SweepState | None = None
+    swept_steps: int = 0
+    start_multiplier: float = 1.0
+    rollback: RollbackState | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain builtins."""
@@ -58,7 +73,13 @@ class ControllerState:
             "non_finite_since_decision": self.non_finite_since_decision,
             "window": {"values": encode(self.window), "total": encode(self.window_total)},
             "states": encode(self.states),
+            "probe": None if self.schedule.probe is None else self._probe_to_dict(),
+            "rollback": None if self.rollback is None else self.rollback._asdict(),
         }
+
+    def _probe_to_dict(self) -> dict[str, Any]:
+        sweep = None if self.sweep is None else self.sweep._asdict()
+        return {"sweep": sweep, "swept_steps": self.swept_steps, "start_multiplier": self.start_multiplier}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], *, groups: int) -> ControllerState:
@@ -69,7 +90,7 @@ class ControllerState:
         ValueError
             For a missing or unknown key, a value that cannot be, or another number of groups.
         """
-        require_version(state)
+        state = to_present_version(state, "probe", "rollback")
         require_keys("a scheduler state", KEYS, state)
         require_keys("the window of a scheduler state", ("values", "total"), state["window"])
         schedule = decode(ResolvedSchedule, state["schedule"], "schedule")
@@ -96,6 +117,8 @@ class ControllerState:
             window=tuple(_numbers("window.values", state["window"]["values"], None)),
             window_total=_number("window.total", state["window"]["total"]),
             states=tuple(map(_rule_state, _entries("states", state["states"], expected))),
+            **_probe_state(schedule, state["probe"], state["step_count"]),
+            rollback=_rollback_state(schedule, state["rollback"]),
         )
 
 
@@ -108,11 +131,21 @@ def require_version(state: object) -> None:
     """Raise ValueError unless this is a mapping that a scheduler of this version made."""
     if not isinstance(state, Mapping):
         raise ValueError(f"a scheduler state must be a mapping, got {shorten(state)}; {REMEDY}")
-    if "version" in state and state["version"] != STATE_VERSION:
+    if "version" in state and state["version"] not in (1, STATE_VERSION):
         raise ValueError(
-            f"version of a scheduler state must be {STATE_VERSION}, got {shorten(state['version'])}; resume with the "
-            "greedylr that the run began with"
+            f"version of a scheduler state must be 1 or {STATE_VERSION}, got {shorten(state['version'])}; resume with "
+            "the greedylr that the run began with"
         )
+
+
+def to_present_version(state: Mapping[str, Any], *added: str) -> dict[str, Any]:
+    """Return a state as one of this version, which has `added` these keys; the given one stays as it is."""
+    require_version(state)
+    if state.get("version") != 1:
+        return dict(state)
+    if early := sorted(set(added) & set(state)):
+        raise ValueError(f"a scheduler state of version 1 has no {', '.join(early)}; {REMEDY}")
+    return {**state, "version": STATE_VERSION, **dict.fromkeys(added)}
 
 
 def require_keys(what: str, expected: tuple[str, ...], state: object) -> None:
@@ -120,6 +153,44 @@ def require_keys(what: str, expected: tuple[str, ...], state: object) -> None:
     if not isinstance(state, Mapping) or set(state) != set(expected):
         got = sorted(map(str, state)) if isinstance(state, Mapping) else shorten(state)
         raise ValueError(f"{what} has exactly the keys {sorted(expected)}, got {got}; {REMEDY}")
+
+
+def _probe_state(schedule: ResolvedSchedule, value: Any, step_count: int) -> dict[str, Any]:
+    if schedule.probe is None:
+        if value is not None:
+            _refuse("probe", "None where the schedule has none", value)
+        return {}
+    require_keys("probe of a scheduler state", ("sweep", "swept_steps", "start_multiplier"), value)
+    sweep, sweep_steps = value["sweep"], schedule.sweep_evaluations * schedule.steps_per_evaluation
+    if sweep is not None:
+        if step_count >= sweep_steps:
+            _refuse("step_count", "below the steps of the sweep that goes on", step_count)
+        require_keys("probe.sweep of a scheduler state", SweepState._fields, sweep)
+        evaluations = _count("probe.sweep.evaluations", sweep["evaluations"])
+        floats = {name: _number(f"probe.sweep.{name}", sweep[name]) for name in SweepState._fields[1:]}
+        sweep = SweepState(evaluations, **floats)
+    swept_steps = _count("probe.swept_steps", value["swept_steps"])
+    if swept_steps > sweep_steps:
+        _refuse("probe.swept_steps", "at most the steps of the sweep", swept_steps)
+    multiplier = _number("probe.start_multiplier", value["start_multiplier"])
+    if not 0 < multiplier < math.inf:
+        _refuse("probe.start_multiplier", "a finite number > 0", multiplier)
+    return {"sweep": sweep, "swept_steps": swept_steps, "start_multiplier": multiplier}
+
+
+def _rollback_state(schedule: ResolvedSchedule, value: Any) -> RollbackState | None:
+    if schedule.rollback is None:
+        if value is not None:
+            _refuse("rollback", "None where the schedule has none", value)
+        return None
+    require_keys("rollback of a scheduler state", RollbackState._fields, value)
+    if not isinstance(value["given_up"], bool):
+        _refuse("rollback.given_up", "true or false", value["given_up"])
+    return RollbackState(
+        best=_number("rollback.best", value["best"]),
+        rollbacks=_count("rollback.rollbacks", value["rollbacks"]),
+        given_up=value["given_up"],
+    )
 
 
 def _rule_state(values: object) -> GreedyLRState:

@@ -8,9 +8,11 @@ starting rate, so that one schedule serves runs of any length; `Schedule.resolve
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from greedylr.probe import Probe
+from greedylr.rollback import Rollback
 from greedylr.rule import (
     GreedyLRParameters,
     NonFinite,
@@ -184,6 +186,9 @@ class ResolvedSchedule:
 
     `interval` is in evaluations between decisions, `increase_until` and `decide_until` in steps: after them no raise is
     made, and no decision at all.
+
+    Of a schedule with a probe this is the run as it would be without; `relative` is what `after_sweep` resolves anew
+    for the steps that the sweep leaves.
     """
 
     envelope: Envelope
@@ -193,12 +198,37 @@ class ResolvedSchedule:
     interval: int = 1
     increase_until: int
     decide_until: int
+    probe: Probe | None = None
+    rollback: Rollback | None = None
+    relative: Schedule | None = None
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "steps_per_evaluation", "interval"):
             require_count(name, getattr(self, name), minimum=1)
         for name in ("increase_until", "decide_until"):
             require_count(name, getattr(self, name), minimum=0)
+        if (self.probe is None) != (self.relative is None):
+            raise ValueError(
+                "probe and relative must come together: a sweep leaves a run that is resolved anew, got "
+                f"{self.probe} and {self.relative}; take what Schedule.resolve gives"
+            )
+
+    @property
+    def restores(self) -> tuple[str, ...]:
+        """Names of what restores weights in a run: "probe", "rollback", both or none."""
+        return tuple(name for name in ("probe", "rollback") if getattr(self, name) is not None)
+
+    @property
+    def sweep_evaluations(self) -> int:
+        """Evaluations that the sweep may take; 0 without a probe."""
+        return 0 if self.probe is None else self.probe.evaluations(self.total_steps, self.steps_per_evaluation)
+
+    def after_sweep(self, steps: int | None = None) -> ResolvedSchedule:
+        """Return the schedule of what a sweep of so many steps leaves of the run; None is the longest sweep."""
+        if self.relative is None:
+            return self
+        steps = self.sweep_evaluations * self.steps_per_evaluation if steps is None else steps
+        return self.relative.resolve(self.total_steps - steps, steps_per_evaluation=self.steps_per_evaluation)
 
     def envelope_multiplier(self, step: int) -> float:
         """Return the envelope's multiplier at a step."""
@@ -207,13 +237,39 @@ class ResolvedSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """An envelope and, unless the rate is fixed in advance, a rule.
+    """An envelope and, unless the rate is fixed in advance, a rule; and two extras that restore weights.
 
     The rule is relative to the run, or a `GreedyLRParameters` that is taken as it is (decided at each evaluation).
+
+    Parameters
+    ----------
+    probe
+        A sweep that sets the starting rate in the first steps, which count as steps of the run. What it leaves is a run
+        of its own: envelope and rule are resolved for the steps that remain, from the new start.
+    rollback
+        Weights are restored to their best where the loss leaves it far behind. It looks at decisions, so not during a
+        final anneal, in which there are none.
+
+    Raises
+    ------
+    ValueError
+        For a probe beside bounds that are rates (the start it finds may lie outside), or a rollback without a rule.
     """
 
     envelope: Envelope = Envelope()
     rule: RelativeRule | GreedyLRParameters | None = None
+    probe: Probe | None = None
+    rollback: Rollback | None = None
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if self.probe is not None and isinstance(rule, GreedyLRParameters) and rule.bounds == "absolute":
+            raise ValueError(
+                "a probe needs bounds relative to the start that it sets, got a rule with bounds='absolute'; give the "
+                "bounds in multiples of the start"
+            )
+        if self.rollback is not None and rule is None:
+            raise ValueError("a rollback needs a rule, at whose decisions it looks, got none; give a rule")
 
     def resolve(self, total_steps: int, *, steps_per_evaluation: int = 1) -> ResolvedSchedule:
         """Return the schedule of a run of `total_steps`, whose loss comes once every `steps_per_evaluation` steps.
@@ -221,7 +277,7 @@ class Schedule:
         Raises
         ------
         ValueError
-            If the run has too few evaluations for a relative rule ever to move the rate.
+            If the run has too few evaluations for a relative rule ever to move the rate, or for the sweep of a probe.
         """
         require_count("total_steps", total_steps, minimum=1)
         require_count("steps_per_evaluation", steps_per_evaluation, minimum=1)
@@ -239,7 +295,7 @@ class Schedule:
                 total_steps,
                 steps_per_evaluation,
             )
-        return ResolvedSchedule(
+        resolved = ResolvedSchedule(
             envelope=self.envelope,
             parameters=parameters,
             total_steps=total_steps,
@@ -247,7 +303,12 @@ class Schedule:
             interval=interval,
             increase_until=increase_until,
             decide_until=decide_until,
+            probe=self.probe,
+            rollback=self.rollback,
+            relative=None if self.probe is None else replace(self, probe=None),
         )
+        resolved.after_sweep()  # refuses what the sweep leaves too little of
+        return resolved
 
 
 def _count_in_decisions(rule: RelativeRule, evaluations: int) -> tuple[GreedyLRParameters, int]:

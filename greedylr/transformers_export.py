@@ -87,6 +87,8 @@ def inexpressible(resolved: ResolvedPreset) -> dict[str, str]:
         "factor 1": (parameters.factor == 1, "its factor lies below 1"),
         "increase_until": (schedule.increase_until < schedule.total_steps, "raises to the end of the run"),
         "guard": (parameters.guard is not None, "has no guard"),
+        "probe": (schedule.probe is not None, "starts from the rate it is given"),
+        "rollback": (schedule.rollback is not None, "never restores weights"),
     }
     return {name: instead for name, (has, instead) in cannot.items() if has}
 
@@ -109,7 +111,7 @@ def nearest_expressible(
     """Return the nearest preset that transformers can express, for one run.
 
     It evaluates where the preset decides; of two factors it takes the one nearer to 1, since what diverges is a rate
-    that rises too fast. Envelope, guard and an early end of the rises are left out, stages hold.
+    that rises too fast. Envelope, guard, probe, rollback and an early end of the rises are left out, stages hold.
 
     Raises
     ------

@@ -34,12 +34,13 @@ class BatchedRateController:
     Raises
     ------
     ValueError
-        If the schedules are of different lengths or evaluate more rarely than at each step.
+        If the schedules are of different lengths, evaluate more rarely than at each step, or restore weights.
     """
 
     def __init__(
         self, schedules: Sequence[ResolvedSchedule], learning_rates: Sequence[float], device: str = "cpu"
     ) -> None:
+        require_nothing_to_restore(schedules)
         lengths = {schedule.total_steps for schedule in schedules}
         if len(lengths) != 1 or len(schedules) != len(learning_rates):
             raise ValueError(
@@ -102,6 +103,17 @@ class BatchedRateController:
         self._multipliers = self._multipliers.index_copy(0, self._ruled, self._state.learning_rate)
         if self._may_reset:
             self._means.clear(self._state.resets > old.resets)
+
+
+def require_nothing_to_restore(schedules: Sequence[ResolvedSchedule]) -> None:
+    """Raise ValueError where a schedule has a probe or a rollback, which retraining does not follow yet."""
+    for schedule in schedules:
+        if schedule.restores:
+            named = " and a ".join(schedule.restores)
+            raise ValueError(
+                f"a schedule that is retrained must restore no weights, got one with a {named}; train with it by "
+                "Preset.scheduler(..., model=...), or retrain the schedule without"
+            )
 
 
 class _TrailingMeans:

@@ -21,6 +21,7 @@ from greedylr.rule import require_choice, require_count
 from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
+from models.batched_schedule import require_nothing_to_restore
 from models.workloads.reference import REFERENCE_WORKLOADS
 
 JOB_FILE, DATA_FILE, RESULT_FILE, CURVES_FILE = "job.json", "data.npz", "result.json", "curves.npz"
@@ -126,7 +127,9 @@ class Job:
 
 def _resolved(configuration: Configuration, total_steps: int) -> ResolvedSchedule:
     try:
-        return configuration.schedule.resolve(total_steps)
+        resolved = configuration.schedule.resolve(total_steps)
+        require_nothing_to_restore([resolved])
+        return resolved
     except ValueError as error:
         raise ValueError(f"configuration {configuration.name!r}: {error}") from error
 

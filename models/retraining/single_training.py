@@ -14,6 +14,7 @@ from torch import Tensor
 from greedylr.rate_controller import RateController
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
+from models.batched_schedule import require_nothing_to_restore
 from models.retraining.batched_training import as_dtype
 from models.retraining.training_record import NEVER, TrainingRecord, joined
 
@@ -27,6 +28,7 @@ def train_singly(
     on_step: Callable[[], None] = lambda: None,
 ) -> TrainingRecord:
     """Train one replica a schedule and rate; everything is as in `batched_training.train_batched`."""
+    require_nothing_to_restore(schedules)
     return joined(
         [
             _train_one(workload, schedule, rate, dtype, on_step)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from greedylr import Probe, Rollback
 from greedylr.exports import ExportFormat, exported
 from greedylr.lookup import load_preset
 from greedylr.preset import Preset, Signal
@@ -50,6 +51,27 @@ def test_python_program_trains_with_the_preset(tmp_path: Path, signal: Signal, s
     assert float(match[1]) < 0.1
     assert float(match[2]) != 0.05
     assert 0.0005 <= float(match[2]) <= 0.5
+
+
+def restoring() -> Preset:
+    probe = Probe(share=0.1, lowest=0.1, highest=100.0)
+    return replace(CORE, schedule=replace(CORE.schedule, probe=probe, rollback=Rollback()))
+
+
+@pytest.mark.integration
+def test_python_program_trains_with_probe_and_rollback(tmp_path: Path) -> None:
+    text = program(restoring(), "python", 1)
+    assert "def scheduler_for(optimizer, model):" in text
+    match = re.fullmatch(r"loss (\S+), rate (\S+)\n", output_of(text, tmp_path))
+    assert match is not None
+    assert float(match[1]) < 0.1
+
+
+@pytest.mark.integration
+def test_lightning_program_trains_with_probe_and_rollback(tmp_path: Path) -> None:
+    match = re.search(r"rate (\S+) after 120 steps", output_of(program(restoring(), "lightning", 1), tmp_path))
+    assert match is not None
+    assert float(match[1]) != 0.05
 
 
 @pytest.mark.integration

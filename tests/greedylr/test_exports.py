@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from greedylr import CONTROLS, Envelope, GreedyLRParameters, Preset, Provenance, RelativeRule, Schedule
+from greedylr import (
+    CONTROLS,
+    Envelope,
+    GreedyLRParameters,
+    Preset,
+    Probe,
+    Provenance,
+    RelativeRule,
+    Rollback,
+    Schedule,
+)
 from greedylr.exports import exported
 from greedylr.lookup import load_preset
 from greedylr.transformers_export import nearest_expressible, training_arguments
@@ -24,6 +34,10 @@ def with_rule(**changes: Any) -> Preset:
     rule = PLAIN.schedule.rule
     assert isinstance(rule, RelativeRule)
     return replace(PLAIN, schedule=Schedule(rule=replace(rule, **changes)))
+
+
+def with_extras(**extras: Any) -> Preset:
+    return replace(PLAIN, schedule=replace(PLAIN.schedule, **extras))
 
 
 def test_json_is_the_preset_itself() -> None:
@@ -78,6 +92,7 @@ def test_transformers_says_where_it_differs_at_the_edges() -> None:
         (with_rule(increase_until=0.4), "increase_until: raises to the end of the run"),
         (with_rule(guard=0.3), "guard: has no guard"),
         (replace(PLAIN, schedule=Schedule(rule=GreedyLRParameters(factor=1.0))), "factor 1: its factor lies below 1"),
+        (with_extras(rollback=Rollback()), "rollback: never restores weights"),
     ],
 )
 def test_what_transformers_cannot_express_is_refused_by_name(preset: Preset, named: str) -> None:
@@ -86,6 +101,22 @@ def test_what_transformers_cannot_express_is_refused_by_name(preset: Preset, nam
     assert named in str(error.value)
     # Nothing else is named: one thing was changed.
     assert str(error.value).count(": ") == 2
+
+
+@pytest.mark.parametrize("export_format", ["python", "lightning"])
+def test_programs_name_the_extras(export_format: Any) -> None:
+    run: dict[str, Any] = {"learning_rate": 0.1, "total_steps": 4000}
+    restoring = replace(with_extras(probe=Probe(), rollback=Rollback()), signal="training_loss")
+    text = exported(restoring, export_format, **run)
+    assert "Extras: probe 3 %, 0.01 to 100 x start, rollback 30 %, at most 3.\n# The probe sweeps beyond" in text
+    text = exported(load_preset("anneal"), export_format, **run)
+    assert "Extras: anneal 20 %.\n" in text
+    assert "The probe sweeps" not in text
+
+
+def test_probe_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="cannot express preset 'plain': probe: starts from the rate it is given; --n"):
+        exported(with_extras(probe=Probe()), "transformers", learning_rate=0.1, total_steps=4000)
 
 
 def test_every_parameter_has_been_thought_of() -> None:
@@ -100,7 +131,7 @@ def test_every_parameter_has_been_thought_of() -> None:
         *("max_lr", "stages", "interval", "window", "increase_until", "guard", "non_finite"),
     }
     assert {field.name for field in fields(Envelope)} == {"shape", "ramp", "decay_share"}
-    assert {field.name for field in fields(Schedule)} == {"envelope", "rule"}
+    assert {field.name for field in fields(Schedule)} == {"envelope", "rule", "probe", "rollback"}
 
 
 @pytest.mark.parametrize("name", ["robust", "anneal", "core"])
@@ -121,6 +152,14 @@ def test_the_nearest_preset_is_expressed_exactly(name: str) -> None:
         assert json.loads(exported(preset, "transformers", learning_rate=0.1, total_steps=4000, nearest=True)) == (
             arguments
         )
+
+
+def test_nearest_preset_is_without_what_restores_weights() -> None:
+    near = nearest_expressible(with_extras(probe=Probe(share=0.25 / 2), rollback=Rollback()), 0.1, 40_000)
+    assert near.preset.schedule.probe is None
+    assert near.preset.schedule.rollback is None
+    assert near.without.keys() == {"probe", "rollback"}
+    assert "without probe, rollback" in near.preset.provenance.origin
 
 
 def test_nothing_is_near_a_preset_that_never_raises() -> None:

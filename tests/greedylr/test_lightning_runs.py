@@ -1,5 +1,6 @@
 """A real Lightning fit with a preset on its training loss."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from greedylr import Envelope, GreedyLR, Preset, Provenance, RateController, RelativeRule, Schedule
+from greedylr import Envelope, GreedyLR, Preset, Probe, Provenance, RateController, RelativeRule, Rollback, Schedule
 from greedylr.lightning import GreedyLRCallback
 
 pytestmark = [
@@ -119,6 +120,50 @@ def test_fit_goes_on_exactly_from_a_checkpoint(tmp_path: Path, steps_per_evaluat
     assert rest.losses == whole.losses[20:]
     assert rest.rates == whole.rates[20:]
     assert again.state_dict() == first.state_dict()
+
+
+class Normalised(Regression):
+    """With running statistics, and from a start that is far too low."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=1e-4)
+
+
+@pytest.mark.parametrize("snapshots", ["device", "host"])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_fit_with_probe_and_rollback_goes_on_exactly(tmp_path: Path, epoch: int, snapshots: Any) -> None:
+    probe = Probe(share=0.2, lowest=0.5, highest=2000.0)
+    preset = replace(PRESET, schedule=replace(PRESET.schedule, probe=probe, rollback=Rollback(guard=0.05, limit=99)))
+    kinds: list[str] = []
+
+    def listen(scheduler: GreedyLR) -> None:
+        scheduler.on_change = lambda decision: kinds.append(decision.kind)
+
+    whole, first = Normalised(), GreedyLRCallback(preset, snapshots=snapshots, on_scheduler=listen)
+    before = copy.deepcopy(whole.state_dict())
+    restored: list[bool] = []
+
+    class Watching(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            if kinds == ["probe"] and not restored:
+                restored.append(all(torch.equal(value, before[name]) for name, value in whole.state_dict().items()))
+
+    saving = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, every_n_epochs=1)
+    # 120 steps, up to 24 of them a sweep: it goes on at the first checkpoint.
+    fitted(whole, first, saving, Watching(), max_epochs=24)
+    assert restored == [True]
+    assert kinds.count("probe") == 1
+    assert "rollback" in kinds
+    rest, again = Normalised(), GreedyLRCallback(preset, snapshots=snapshots)
+    fitted(rest, again, resume=tmp_path / f"epoch={epoch}.ckpt", max_epochs=24)
+    done = 5 * (epoch + 1)
+    assert rest.losses == whole.losses[done:]
+    assert rest.rates == whole.rates[done:]
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in rest.state_dict().items())
 
 
 def test_second_fit_with_one_callback_starts_anew() -> None:

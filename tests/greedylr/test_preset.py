@@ -169,7 +169,7 @@ def test_json_names_every_field() -> None:
         "guard",
         "non_finite",
     ]
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,12 @@ def test_json_names_every_field() -> None:
         (changed("verdict.verdict", "non-inferior"), r"\$.verdict: the verdict of \[-0.08, -0.02\] .* is 'better'"),
         (changed("verdict.cells.better", 0.5), r"\$.verdict.cells.better must be an integer"),
         (changed("verdict.own_workload", 1), r"\$.verdict.own_workload must be true or false, got 1"),
-        (changed("schema_version", 2), r"schema_version must be 1, got 2; a preset of a newer schema needs a newer"),
-        (changed("schema_version", True), r"\$.schema_version must be 1, got True"),
-        (changed("schema_version", "1"), "schema_version must be 1, got '1'"),
+        (
+            changed("schema_version", 3),
+            r"schema_version must be between 1 and 2, got 3; a preset of a newer schema needs",
+        ),
+        (changed("schema_version", True), r"\$.schema_version must be between 1 and 2, got True"),
+        (changed("schema_version", "1"), "schema_version must be between 1 and 2, got '1'"),
         (changed("schedule", []), r"\$.schedule must be an object, got \[\]"),
         ("[]", r"\$ must be an object, got \[\]"),
         ("null", r"\$ must be an object, got None"),
@@ -233,7 +236,7 @@ def test_json_that_is_no_preset_is_refused_with_the_field_at_fault(text: str, me
 
 
 def test_newer_schema_is_named_before_the_fields_it_added() -> None:
-    document = encode(PRESET) | {"schema_version": 2, "probe": {"share": 0.05}}
+    document = encode(PRESET) | {"schema_version": 3, "swarm": {"share": 0.05}}
     with pytest.raises(ValueError, match=r"newer greedylr: pip install --upgrade greedylr"):
         Preset.from_json(json.dumps(document))
 

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from greedylr import Preset, load_preset
 from greedylr.preset_migrations import MIGRATIONS, SCHEMA_VERSION, to_present_schema
 
 # A made-up past: version 1 called the rate lr, version 2 kept the window outside its rule.
@@ -43,6 +45,24 @@ def test_document_in_between_takes_the_later_steps_only() -> None:
         "learning_rate": 0.1,
         "rule": {"window": 5},
     }
+
+
+def test_preset_of_version_1_has_neither_probe_nor_rollback() -> None:
+    present = json.loads(load_preset("core").to_json())
+    schedule = {name: value for name, value in present["schedule"].items() if name not in ("probe", "rollback")}
+    old = {**present, "schema_version": 1, "schedule": schedule}
+    assert Preset.from_dict(old) == load_preset("core")
+    # Known by the same name as before.
+    assert Preset.from_dict(old).content_hash == "4b4400492dbc997d"
+    with pytest.raises(ValueError, match=r"\$.schedule.probe is no known field of schema version 1; it came with"):
+        Preset.from_dict({**old, "schedule": {**schedule, "probe": None}})
+    with pytest.raises(ValueError, match=r"\$ is no preset of schema version 1, as its schema_version says"):
+        Preset.from_dict({**old, "schedule": 3})
+
+
+def test_preset_in_memory_is_of_the_present_version() -> None:
+    with pytest.raises(ValueError, match="schema_version of a preset in memory must be 2, got 1; read an older"):
+        replace(load_preset("core"), schema_version=1)
 
 
 def test_document_of_the_present_version_is_taken_as_it_is() -> None:

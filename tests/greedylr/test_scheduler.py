@@ -290,7 +290,10 @@ def test_state_dict_hands_out_no_live_internal() -> None:
     ("change", "message"),
     [
         ({"typo": 1}, r"exactly the keys .*, got .*'typo'.*load a state that state_dict\(\) of this version made"),
-        ({"version": 2}, "version of a scheduler state must be 1, got 2; resume with the greedylr that the run began"),
+        (
+            {"version": 3},
+            "version of a scheduler state must be 1 or 2, got 3; resume with the greedylr that the run began",
+        ),
         ({"step_count": -1}, "step_count of a scheduler state must be an integer >= 0, got -1"),
         ({"step_count": "3"}, "step_count of a scheduler state must be an integer >= 0, got '3'"),
         ({"base_learning_rates": [math.nan]}, "learning_rate must be a finite number"),

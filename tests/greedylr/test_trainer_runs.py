@@ -1,6 +1,7 @@
 """A real Trainer on a small language model: with exported arguments, and with a preset on its training loss."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-from greedylr import Envelope, Preset, Provenance, RateController, RelativeRule, Schedule
+from greedylr import Envelope, GreedyLR, Preset, Probe, Provenance, RateController, RelativeRule, Rollback, Schedule
 from greedylr.exports import exported
 from greedylr.huggingface import GreedyLRTrainer
 from greedylr.lookup import load_preset
@@ -155,6 +156,64 @@ def test_trainer_resumes_exactly(tmp_path: Path) -> None:
     assert rest.used == whole.used[9:]
     assert again.lr_scheduler.state_dict() == first.lr_scheduler.state_dict()
     assert again.micro_losses == first.micro_losses[18:]
+
+
+RESTORING = replace(
+    LIVELY,
+    schedule=replace(
+        LIVELY.schedule,
+        probe=Probe(share=0.2, lowest=0.1, highest=1000.0, turn=0.1),
+        rollback=Rollback(guard=0.02, limit=99),
+    ),
+)
+
+
+class Spoiled(Recording):
+    """Its loss is NaN once."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if self.state.global_step == 60:
+            self.lr_scheduler.add(loss * math.nan, completes_step=True)
+        return loss
+
+
+def restoring_run(
+    folder: Path, rates: Rates, kinds: list[str], resume: str | None = None, snapshots: Any = "device"
+) -> Recording:
+    def listen(scheduler: GreedyLR) -> None:
+        scheduler.on_change = lambda decision: kinds.append(decision.kind)
+
+    trainer = Spoiled(
+        model=model(),
+        args=arguments(folder, max_steps=100, learning_rate=0.001, save_strategy="steps", save_steps=8),
+        train_dataset=tokens(72, 1),
+        callbacks=[rates],
+        preset=RESTORING,
+        on_scheduler=listen,
+        snapshots=snapshots,
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+@pytest.mark.parametrize("snapshots", ["device", "host"])
+def test_trainer_with_probe_and_rollback_resumes_exactly(tmp_path: Path, snapshots: Any) -> None:
+    rates, kinds = Rates(), list[str]()
+    whole = restoring_run(tmp_path / "whole", rates, kinds, snapshots=snapshots)
+    assert kinds.count("probe") == 1
+    assert "rollback" in kinds
+    swept = whole.lr_scheduler.scheduler.controller.swept_steps
+    # In the sweep, and after bests.
+    assert 8 < swept < 48
+    for stop in (8, 48):
+        rest = Rates()
+        checkpoint = str(tmp_path / "whole" / f"checkpoint-{stop}")
+        again = restoring_run(tmp_path / f"again-{stop}", rest, [], resume=checkpoint, snapshots=snapshots)
+        assert rest.used == rates.used[stop:]
+        assert again.micro_losses == whole.micro_losses[stop:]
+        for name, weight in again.model.state_dict().items():
+            assert torch.equal(weight, whole.model.state_dict()[name])
 
 
 def test_recommended_rate_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from greedylr.probe import Probe
 from greedylr.rate_controller import RateController
+from greedylr.rollback import Rollback
 from greedylr.rule import GreedyLRParameters
 from greedylr.schedules import CONTROLS, Envelope, RelativeRule, ResolvedSchedule, Schedule
 from models.batched_schedule import BatchedRateController
@@ -108,6 +110,18 @@ def test_control_without_a_rule_follows_its_envelope() -> None:
 def test_schedules_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="one total_steps"):
         BatchedRateController([Schedule().resolve(10), Schedule().resolve(20)], [0.1, 0.1])
+
+
+def test_schedule_that_restores_weights_is_refused() -> None:
+    rule = RelativeRule(factor=0.7)
+    for extras, named in (
+        ({"probe": Probe(share=0.1)}, "a probe"),
+        ({"rollback": Rollback()}, "a rollback"),
+        ({"probe": Probe(share=0.1), "rollback": Rollback()}, "a probe and a rollback"),
+    ):
+        schedule = Schedule(rule=rule, **extras).resolve(TOTAL_STEPS)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"must restore no weights, got one with {named}; train with it by"):
+            BatchedRateController([schedule], [0.1])
 
 
 def test_schedule_that_is_evaluated_more_rarely_than_each_step_is_refused() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from greedylr.schedules import CONTROLS
+from greedylr.rollback import Rollback
+from greedylr.schedules import CONTROLS, RelativeRule, Schedule
 from models.retraining.execution import run_folder, run_job
 from models.retraining.job import Configuration, Job, WorkloadReference, read_job, read_result, write_job
 
@@ -149,3 +150,12 @@ def test_new_job_in_a_folder_takes_the_old_result_away(tmp_path: Path, digits_fi
     run_folder(tmp_path)
     write_job(tmp_path, SMALL, digits_file)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "job.json"]
+
+
+def test_job_whose_schedule_restores_weights_is_refused_by_name() -> None:
+    restoring = replace(GREEDY, schedule=Schedule(rule=RelativeRule(factor=0.7), rollback=Rollback()))
+    job = Job(workload=WorkloadReference(reference="mnist-mlp"), configurations=(COSINE, restoring))
+    with pytest.raises(
+        ValueError, match="configuration 'greedy': a schedule that is retrained must restore no weights"
+    ):
+        job.resolved(300)
