@@ -48,3 +48,16 @@ def rate_series(trajectories: pl.DataFrame) -> pl.DataFrame:
     rates = trajectories.filter(pl.col("learning_rate").is_finite())
     rate = pl.col("learning_rate")
     return rates.group_by("run_id").agg(points=pl.len().cast(pl.Int64), minimum=rate.min(), maximum=rate.max())
+
+
+def series_of(points: pl.DataFrame) -> pl.DataFrame:
+    """One row for each series of some points, as the view `series` of the warehouse has it."""
+    value = pl.col("value")
+    finite = value.filter(value.is_finite())
+    return points.group_by("run_id", "key").agg(
+        points=finite.len().cast(pl.Int64),
+        non_finite_points=(pl.len() - finite.len()).cast(pl.Int64),
+        minimum=finite.min(),
+        maximum=finite.max(),
+        whole_numbers=pl.when(finite.len() > 0).then((finite == finite.floor()).all()),
+    )

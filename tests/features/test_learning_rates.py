@@ -14,7 +14,7 @@ from features.learning_rates import EXPERIMENT_COLUMNS, RATE_COLUMNS, learning_r
 from features.series_roles import SERIES_COLUMNS, series_roles
 from features.told_schedules import CLOCK_COLUMNS
 from features.trajectories import POINT_COLUMNS, TRAJECTORY_COLUMNS, trajectories
-from tests.features.curves import rate_series
+from tests.features.curves import rate_series, series_of
 
 EPOCHS = 40
 TRAINER = {"learning_rate": "0.1", "num_train_epochs": "3", "max_steps": "-1", "gradient_accumulation_steps": "1"}
@@ -371,12 +371,7 @@ def test_the_rate_that_lightning_monitors_is_the_logged_one() -> None:
         schema=POINT_COLUMNS,
         orient="row",
     )  # fmt: skip
-    series = points.group_by("run_id", "key").agg(
-        points=pl.len().cast(pl.Int64),
-        non_finite_points=pl.lit(0, pl.Int64),
-        minimum=pl.col("value").min(),
-        maximum=pl.col("value").max(),
-    )
+    series = series_of(points)
     assert dict(series.schema) == SERIES_COLUMNS
     curves = trajectories(points, series_roles(series))
     params = {"lr": "0.1", "scheduler": "CosineAnnealingLR", "T_max": "20", "epochs": "20"}

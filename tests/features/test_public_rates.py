@@ -16,7 +16,7 @@ from features.declared_settings import PARAM_COLUMNS
 from features.learning_rates import EXPERIMENT_COLUMNS, learning_rates, with_siblings
 from features.series_roles import series_roles
 from features.trajectories import POINT_COLUMNS, trajectories
-from tests.features.curves import rate_series
+from tests.features.curves import rate_series, series_of
 
 pytestmark = pytest.mark.public_histories
 
@@ -77,19 +77,7 @@ def read(public_stores: Mapping[str, Path], public_histories: Path) -> tuple[pl.
 @pytest.fixture(scope="module")
 def logged(read: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]) -> pl.DataFrame:
     """The trajectories of all runs."""
-    value = pl.col("value")
-    finite = value.filter(value.is_finite())
-    series = (
-        read[2]
-        .group_by("run_id", "key")
-        .agg(
-            points=finite.len().cast(pl.Int64),
-            non_finite_points=(pl.len() - finite.len()).cast(pl.Int64),
-            minimum=finite.min(),
-            maximum=finite.max(),
-        )
-    )
-    return trajectories(read[2], series_roles(series))
+    return trajectories(read[2], series_roles(series_of(read[2])))
 
 
 @pytest.fixture(scope="module")
