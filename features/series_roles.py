@@ -4,7 +4,8 @@ Decided by name, for nothing else tells a loss from an accuracy for sure; the nu
 cannot be. An override names what the rules get wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 from typing import Final, Literal, get_args
 
 import polars as pl
@@ -72,6 +73,39 @@ _RATES: Final = (
     rf"^(?:{_OWNER}_)*{_RATE}_(?:param_)?(?:group|pg)?_?\d+$|^(?:{_OWNER}_)*{_RATE}_{_OPTIMIZER}(?:_\d+)?(?:_pg_?\d+)?$"
     rf"|^{_OPTIMIZER}_{_RATE}$",
 )
+
+
+# Generous on purpose: the rules may learn to tell a name, but only of what was copied.
+_PERHAPS: Final = (
+    r"loss|cost|objective|error|perplexity|ppl|mse|rmse|mae|nll|bce|(?:^|_)x?ce(?:_|$)|entropy|elbo|kl|divergence|"
+    r"criterion|reconstruction|(?:^|_|[a-z])lrs?(?:_|\d|$)|(?:^|_)(?:lr|eta)|learning_?rate|(?:^|_)(?:step_size|rate)(?:_|$)|"
+    r"(?:^|_)epochs?(?:_|$)"
+)
+
+
+def possible_names(keys: Collection[str], overrides: Mapping[str, str] | None = None) -> list[str]:
+    """Name those of some metrics that could have a role, by their names alone; in alphabetical order.
+
+    Generous: everything that is named anything like a loss, an error, a rate or an epoch.
+
+    Parameters
+    ----------
+    keys
+        Names of metrics, as they were logged.
+    overrides
+        Role by the name of a metric or by a glob, or `IGNORED`; comes before every rule.
+    """
+    names = pl.DataFrame({"key": sorted(set(keys))}, schema={"key": pl.String})
+    perhaps = names.filter(plain_name(pl.col("key")).str.contains(_PERHAPS))["key"].to_list()
+    said = {key: role for key in names["key"] if (role := _said(key, overrides or {})) is not None}
+    return sorted({key for key in perhaps if said.get(key) != IGNORED} | {k for k, r in said.items() if r != IGNORED})
+
+
+def _said(key: str, overrides: Mapping[str, str]) -> str | None:
+    """Return what an override says of a name: the name itself before globs, and globs in their order."""
+    if key in overrides:
+        return overrides[key]
+    return next((role for pattern, role in overrides.items() if fnmatchcase(key, pattern)), None)
 
 
 def series_roles(series: pl.DataFrame, overrides: Mapping[str, str] | None = None) -> pl.DataFrame:

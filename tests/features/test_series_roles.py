@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.series_roles import IGNORED, SERIES_COLUMNS, series_roles
+from features.series_roles import IGNORED, SERIES_COLUMNS, possible_names, series_roles
 
 
 def series(*rows):
@@ -79,6 +79,16 @@ def test_names_that_only_look_like_a_role():
     ]
     keys += ["entropy", "epoch", "momentum", "train_runtime", "early_stopping_loss_delta"]
     assert roles_of(*keys) == {}
+
+
+def test_what_could_have_a_role_is_named_generously():
+    keys = ["epoch", "lr-AdamW", "lr/pg0", "train/box_loss", "perplexity", "mse_gen", "accuracy", "grad_norm", "f1"]
+    keys += ["system/cpu_utilization_percentage", "best_score", "wait_count", "learningRate", "criterion_value"]
+    assert possible_names(keys) == sorted(
+        ["epoch", "lr-AdamW", "lr/pg0", "train/box_loss", "perplexity", "mse_gen", "learningRate", "criterion_value"]
+    )
+    overrides = {"f1": "training_loss", "lr/*": IGNORED, "*box*": IGNORED}
+    assert possible_names(["f1", "lr/pg0", "train/box_loss", "loss"], overrides) == ["f1", "loss"]
 
 
 def test_the_plainest_name_wins():
