@@ -17,7 +17,7 @@ from greedylr.registry import PresetNotFoundError, RegistryUnavailableError, wit
 from models.proving import expected_trainings
 from models.retraining.errors import WorkloadFailedError
 from pipeline.errors import GreedyLRPipelineError
-from pipeline.ingestion import IngestReport
+from pipeline.ingest_report import IngestReport
 
 logger = logging.getLogger(__name__)
 

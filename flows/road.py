@@ -18,7 +18,7 @@ import polars as pl
 
 from features.grouping import groups
 from features.run_descriptors import run_descriptors
-from features.series_roles import series_roles
+from features.series_roles import possible_names, series_roles
 from features.trajectories import trajectories, with_progress
 from flows.progress import Report, silent
 from flows.stage_keys import stage_key
@@ -28,9 +28,11 @@ from greedylr.strict_json import encode
 from models.candidates import candidates
 from models.group_history import GroupHistory
 from models.log_statistics import GroupStatistics, group_statistics
-from pipeline.ingestion import IngestReport
+from pipeline.ingest_report import IngestReport, SourcePlan
 from pipeline.ingestion import ingest as ingest_stores
-from pipeline.settings import Settings
+from pipeline.ingestion_plan import plan_ingestion
+from pipeline.selection import Selection
+from pipeline.settings import IngestSettings, Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 1
@@ -109,8 +111,16 @@ class Learned:
     key: str
 
 
-def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
-    """Copy what is new in the sources, by default those of the settings, into the warehouse."""
+def ingest(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> IngestReport:
+    """Copy what is new in the sources, by default those of the settings, into the warehouse.
+
+    Parameters
+    ----------
+    road, sources
+        Its settings say which runs and series are read.
+    full
+        Read every run in the choice again.
+    """
 
     def progress(address: str, done: int, total: int) -> None:
         road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:])}", done, total)
@@ -120,7 +130,34 @@ def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
         sources or road.settings.sources,
         registry_uri=road.settings.registry_uri,
         allow_registry_as_source=road.settings.allow_registry_as_source,
+        selection=_selection(road.settings.ingest),
+        choose_series=possible_names,
+        full=full,
         progress=progress,
+    )
+
+
+def ingestion_plan(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> tuple[SourcePlan, ...]:
+    """Say what `ingest` would do; nothing is written."""
+    return plan_ingestion(
+        road.warehouse,
+        sources or road.settings.sources,
+        registry_uri=road.settings.registry_uri,
+        allow_registry_as_source=road.settings.allow_registry_as_source,
+        selection=_selection(road.settings.ingest),
+        choose_series=possible_names,
+        full=full,
+    )
+
+
+def _selection(settings: IngestSettings) -> Selection:
+    return Selection(
+        experiments=settings.experiment,
+        since=settings.since,
+        where=settings.where,
+        max_runs_per_group=settings.max_runs_per_group,
+        metrics=settings.metrics,
+        all_series=settings.all_series,
     )
 
 
@@ -224,7 +261,9 @@ def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
     params = road.warehouse.frame("from params")
     tags = road.warehouse.frame("from tags")
     curves = trajectories(road.warehouse.frame("from role_points"), road.warehouse.frame("from series_roles"))
-    described = run_descriptors(runs, params, curves)
+    # Whether a run logged anything is a matter of its source, not of the series that were copied.
+    logged = runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points"))
+    described = run_descriptors(logged, params, curves)
     tables = {
         "trajectories": with_progress(curves, described),
         "usable_runs": described,

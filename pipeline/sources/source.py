@@ -1,7 +1,7 @@
 """What every source of past runs offers: Arrow batches, read-only, a chunk of runs at a time."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -81,6 +81,14 @@ class Source(Protocol):
     @property
     def source_id(self) -> str:
         """A short name of the address, the first half of every `run_id`."""
+
+    @property
+    def exact_watermark(self) -> bool:
+        """Whether a run's watermark differs whenever its points do; where it may not, running runs are read again."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What could not be read so far, a run_uuid or another name, and the reason."""
 
     def __enter__(self) -> Self:
         """Open the store; find out whether it is one."""

@@ -7,7 +7,7 @@ migrate the store in place.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ import pyarrow as pa
 from adbc_driver_sqlite import dbapi
 
 from pipeline.errors import SourceUnreadableError
-from pipeline.sources.source import PRESET_TAG, ROLE_TAG, SYSTEM_PREFIX, source_id_of
+from pipeline.sources.source import EVERYTHING, PRESET_TAG, ROLE_TAG, SYSTEM_PREFIX, Scope, source_id_of
 
 _BATCH_ROWS: Final = 65_536
 _BUSY_TIMEOUT_MS: Final = 10_000
@@ -53,7 +53,8 @@ select
     coalesce(marked.preset, '') as preset,
     coalesce(logged.points, 0) as point_count,
     coalesce(given.params, 0) as param_count,
-    coalesce(marked.tags, 0) as tag_count
+    coalesce(marked.tags, 0) as tag_count,
+    cast(coalesce(logged.points, 0) as text) as watermark
 from runs
 left join experiments on experiments.experiment_id = runs.experiment_id
 left join logged on logged.run_uuid = runs.run_uuid
@@ -67,6 +68,11 @@ _POINTS: Final = f"""
 select run_uuid, key, step, timestamp, cast(value as real) as value, is_nan from metrics
 where {_CHOSEN} and substr(key, 1, {len(SYSTEM_PREFIX)}) <> '{SYSTEM_PREFIX}'
 """  # noqa: S608
+_SERIES: Final = f"""
+select distinct run_uuid, key from metrics
+where {_CHOSEN} and substr(key, 1, {len(SYSTEM_PREFIX)}) <> '{SYSTEM_PREFIX}'
+"""  # noqa: S608
+_KEYS: Final = " and key in (select value from json_each(?))"
 
 
 def sqlite_path(address: str) -> Path:
@@ -125,6 +131,16 @@ class SQLiteStore:
         """A short name of the address, the first half of every `run_id`."""
         return source_id_of(self.uri)
 
+    @property
+    def exact_watermark(self) -> bool:
+        """A count of points tells of every one that was added."""
+        return True
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """None: a database is read or it is not."""
+        return {}
+
     def __enter__(self) -> Self:
         _check_file(self._path)
         with _reasons():
@@ -145,7 +161,7 @@ class SQLiteStore:
             self._connection.close()
             self._connection = None
 
-    def runs(self) -> Any:
+    def runs(self, scope: Scope = EVERYTHING) -> Any:
         """Every run with `RUN_COLUMNS`."""
         return self._select(_RUNS)
 
@@ -157,19 +173,26 @@ class SQLiteStore:
         """Read the tags of these runs."""
         return self._select(_TAGS, run_uuids)
 
-    def points(self, run_uuids: Sequence[str]) -> Any:
-        """Read all points of these runs except those of `system/` series."""
-        return self._select(_POINTS, run_uuids)
+    def series(self, run_uuids: Sequence[str]) -> Any:
+        """Name the series of these runs."""
+        return self._select(_SERIES, run_uuids)
+
+    def points(self, run_uuids: Sequence[str], keys: Collection[str] | None = None) -> Any:
+        """Read all points of these runs, or of these series, except those of `system/` series."""
+        return self._select(_POINTS, run_uuids, keys)
 
     @contextmanager
-    def _select(self, select: str, run_uuids: Sequence[str] | None = None) -> Iterator[pa.RecordBatchReader]:
+    def _select(
+        self, select: str, run_uuids: Sequence[str] | None = None, keys: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
         if self._connection is None:
             raise ValueError("a store must be entered before it is read; write `with SQLiteStore(address) as store:`")
         with self._connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH_ROWS)})
             with _reasons():
                 # One JSON list instead of one placeholder a run: SQLite bounds the number of placeholders.
-                cursor.execute(select, None if run_uuids is None else (json.dumps(list(run_uuids)),))
+                lists = [json.dumps(list(chosen)) for chosen in (run_uuids, keys) if chosen is not None]
+                cursor.execute(select + (_KEYS if keys is not None else ""), tuple(lists) or None)
             yield cursor.fetch_record_batch()
 
     def _check_tables(self, connection: dbapi.Connection) -> None:

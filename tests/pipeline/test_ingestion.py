@@ -8,9 +8,10 @@ import sys
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline import ingestion
+from pipeline import copying
+from pipeline.catalogue import OURS
 from pipeline.errors import WarehouseInaccessibleError, WarehouseUnreadableError
-from pipeline.ingestion import OURS, ingest
+from pipeline.ingestion import ingest
 from pipeline.warehouse import Warehouse
 
 START = 1_700_000_000_000
@@ -273,7 +274,7 @@ def test_the_copy_does_not_depend_on_how_many_runs_are_read_at_once(
     for length in (3, 0, 1, 5, 2):
         log_run(params={"length": length}, metrics={"loss": [float(length)] * length})
     ingest(warehouse, [str(mlflow_store)])
-    monkeypatch.setattr(ingestion, "_ROWS_PER_SELECT", 4)
+    monkeypatch.setattr(copying, "POINTS_PER_BATCH", 4)
     other = Warehouse(tmp_path / "other.duckdb")
     seen = []
     ingest(other, [str(mlflow_store)], progress=lambda what, done, total: seen.append((what, done, total)))

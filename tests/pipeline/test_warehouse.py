@@ -24,7 +24,8 @@ TABLES = {
     "migrations": "number name applied_at",
     "sources": "source_id uri status reason last_ingested_at run_count point_count",
     "runs": "run_id source_id run_uuid experiment_id experiment_name run_name status lifecycle_stage start_time "
-    "end_time point_count is_ours trained_with_preset ingested_at",
+    "end_time point_count is_ours trained_with_preset ingested_at logged_points watermark content vanished_at",
+    "logged_series": "run_id key copied",
     "params": "run_id key value",
     "tags": "run_id key value",
     "metrics": "run_id key step timestamp value",
@@ -83,7 +84,10 @@ def test_writing_creates_folder_file_and_all_tables(tmp_path):
         "where not internal and table_name in (select table_name from duckdb_tables()) group by table_name"
     )
     assert dict(columns.rows()) == TABLES
-    assert warehouse.frame("select number, name from migrations").rows() == [(1, "initial")]
+    assert warehouse.frame("select number, name from migrations order by 1").rows()[:2] == [
+        (1, "initial"),
+        (2, "choice_and_watermarks"),
+    ]
 
 
 def test_what_a_failed_block_wrote_is_undone(warehouse):
@@ -157,9 +161,14 @@ def test_a_killed_writer_leaves_what_it_had_committed(warehouse):
 
 def test_a_warehouse_of_a_later_release_is_refused(warehouse):
     with warehouse.writing() as connection:
-        connection.execute("insert into migrations values (7, 'later', now()::timestamp)")
+        connection.execute("insert into migrations values (9000, 'later', now()::timestamp)")
     for attempt in (warehouse.reading, warehouse.writing):
-        with pytest.raises(WarehouseTooNewError, match="schema 1 or earlier, got 7"), attempt():
+        with (
+            pytest.raises(
+                WarehouseTooNewError, match=f"schema {warehouse_module.latest_schema()} or earlier, got 9000"
+            ),
+            attempt(),
+        ):
             pass
 
 
@@ -168,33 +177,38 @@ def test_a_warehouse_of_an_earlier_release_is_migrated_by_reader_and_writer_alik
     for path in paths:
         with Warehouse(path).writing() as connection:
             connection.execute("insert into run_groups values ('mnist', 'a/1')")
+    released = [warehouse_module.migration_number(file) for file in warehouse_module.migrations()]
     schema = tmp_path / "schema"
     schema.mkdir()
     for file in warehouse_module.migrations():
         (schema / file.name).write_text(file.read_text())
-    (schema / "0002_remarks.sql").write_text("alter table run_groups add column remark varchar default 'old';")
+    (schema / "9000_remarks.sql").write_text("alter table run_groups add column remark varchar default 'old';")
     monkeypatch.setattr(warehouse_module, "_SCHEMA", schema)
     with Warehouse(paths[1]).writing():
         pass
     for path in paths:
         assert Warehouse(path).frame("from run_groups").rows() == [("mnist", "a/1", "old")]
-        assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == [1, 2]
+        assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == [
+            *released,
+            9000,
+        ]
 
 
 def test_a_migration_that_fails_leaves_the_earlier_schema(tmp_path, monkeypatch):
     path = tmp_path / "warehouse.duckdb"
     with Warehouse(path).writing():
         pass
+    released = [warehouse_module.migration_number(file) for file in warehouse_module.migrations()]
     schema = tmp_path / "schema"
     schema.mkdir()
     for file in warehouse_module.migrations():
         (schema / file.name).write_text(file.read_text())
-    (schema / "0002_broken.sql").write_text("create table half (a integer); create table runs (a integer);")
+    (schema / "9000_broken.sql").write_text("create table half (a integer); create table runs (a integer);")
     monkeypatch.setattr(warehouse_module, "_SCHEMA", schema)
     with pytest.raises(duckdb.CatalogException), Warehouse(path).writing():
         pass
     monkeypatch.undo()
-    assert Warehouse(path).frame("select number from migrations")["number"].to_list() == [1]
+    assert Warehouse(path).frame("select number from migrations order by 1")["number"].to_list() == released
     assert "half" not in Warehouse(path).frame("select table_name from duckdb_tables()")["table_name"].to_list()
 
 
@@ -373,3 +387,27 @@ def test_each_error_says_whether_a_retry_can_help():
 def test_a_lock_timeout_must_be_finite(tmp_path):
     with pytest.raises(ValueError, match="lock_timeout_s must be a finite number of seconds >= 0, got -1"):
         Warehouse(Path(tmp_path), lock_timeout_s=-1)
+
+
+def test_what_an_earlier_release_has_read_is_kept(tmp_path, monkeypatch):
+    schema = tmp_path / "schema"
+    schema.mkdir()
+    (schema / "0001_initial.sql").write_text(warehouse_module.migrations()[0].read_text())
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(warehouse_module, "_SCHEMA", schema)
+        with warehouse.writing() as connection:
+            connection.execute(
+                "insert into sources values ('a', 'sqlite:////x.db', 'read', 'odd', now()::timestamp, 1, 2)"
+            )
+            connection.execute(
+                "insert into runs values ('a/1', 'a', '1', '0', 'mnist', null, 'FINISHED', 'active', 5, 6, 2, false, "
+                "null, '2026-01-01')"
+            )
+    assert warehouse.frame("select uri, status, reason, run_count, point_count from sources").rows() == [
+        ("sqlite:////x.db", "read", "odd", 1, 2)
+    ]
+    run = warehouse.frame("select run_uuid, point_count, logged_points, watermark, content, vanished_at from runs").row(
+        0
+    )
+    assert run == ("1", 2, None, None, None, None)

@@ -1,0 +1,83 @@
+"""What became of each source in an ingestion, and what one would do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SourceStatus = Literal["read", "broken off", "unreadable"]
+"""Broken off: what was finished before is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceReport:
+    """What became of one source.
+
+    Parameters
+    ----------
+    uri
+        Its canonical address, without a password.
+    source_id
+        Under which its runs are kept; None where it was not read far enough to tell.
+    status, reason
+        Why it is not "read"; else what is odd about it, or None.
+    runs_new, runs_updated, runs_unchanged, runs_vanished
+        Copied for the first time, copied again, left as they are, and no more at the source: these stay history.
+    skipped
+        Runs left out by reason.
+    points
+        Copied now.
+    seconds
+        All in all.
+    """
+
+    uri: str
+    status: SourceStatus
+    source_id: str | None = None
+    reason: str | None = None
+    runs_new: int = 0
+    runs_updated: int = 0
+    runs_unchanged: int = 0
+    runs_vanished: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    points: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What became of every source, in the order given."""
+
+    sources: tuple[SourceReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePlan:
+    """What an ingestion would do with one source.
+
+    Parameters
+    ----------
+    uri, reason
+        As in `SourceReport`; `is_readable` is false where nothing can be read, with the reason.
+    runs_new, runs_updated, runs_unchanged, runs_vanished, skipped
+        As in `SourceReport`.
+    points, is_exact
+        That would be copied: exact where the source counts and every series is copied, else expected from the share
+        of series and a sample.
+    points_per_second
+        Measured on a sample that was read; None where nothing would be read.
+    seconds
+        Expected for reading and writing.
+    """
+
+    uri: str
+    is_readable: bool
+    reason: str | None = None
+    runs_new: int = 0
+    runs_updated: int = 0
+    runs_unchanged: int = 0
+    runs_vanished: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    points: int = 0
+    is_exact: bool = True
+    points_per_second: float | None = None
+    seconds: float = 0.0
