@@ -176,14 +176,6 @@ class IngestSettings(_Table):
         }
         return self.model_copy(update={key: value for key, value in given.items() if value is not None})
 
-    @model_validator(mode="after")
-    def _check_series(self) -> Self:
-        if self.metrics and self.all_series:
-            raise ValueError(
-                "ingest.metrics and ingest.all_series must not be given both; with all_series every series is copied"
-            )
-        return self
-
 
 class GroupsSettings(_Table):
     """[groups]: how runs become groups, and the tables of single groups."""
@@ -273,6 +265,14 @@ class Settings(_Table):
     groups: GroupsSettings = Field(default_factory=GroupsSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+
+    @model_validator(mode="after")
+    def _check_series(self) -> Self:
+        if self.ingest.metrics and self.ingest.all_series:
+            raise ValueError(
+                "ingest.metrics and ingest.all_series must not be given both; with all_series every series is copied"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_group_names(self) -> Self:
