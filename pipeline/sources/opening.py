@@ -48,11 +48,15 @@ def open_source(address: str) -> Source:
     """
     match kind_of(address):
         case "sqlite":
-            from pipeline.sources.sql_store import SQLiteStore
+            from pipeline.sources.sqlite_store import SQLiteStore
 
             return SQLiteStore(address)
+        case "postgresql":
+            from pipeline.sources.postgresql_store import PostgreSQLStore
+
+            return PostgreSQLStore(address)
         case kind:
-            raise SourceUnreadableError(f"only MLflow's SQLite stores can be read, got {kind}")
+            raise SourceUnreadableError(f"this kind of store cannot be read yet: {kind}")
 
 
 def kind_of(address: str) -> Kind:

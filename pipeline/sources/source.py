@@ -44,6 +44,28 @@ there is none; `watermark` is a text that differs as soon as the run's points di
 without reading them (the number of points of a database, the latest values of a server, the sizes of files).
 """
 
+_COUNTS_AND_TIMES = ("start_time", "end_time", "point_count", "param_count", "tag_count")
+RUN_SCHEMA = pa.schema([(name, pa.int64() if name in _COUNTS_AND_TIMES else pa.string()) for name in RUN_COLUMNS])
+"""Columns and types of `Source.runs`, nothing null."""
+
+PAIR_SCHEMA = pa.schema([("run_uuid", pa.string()), ("key", pa.string()), ("value", pa.string())])
+"""Columns and types of `Source.params` and `Source.tags`, nothing null."""
+
+SERIES_SCHEMA = pa.schema([("run_uuid", pa.string()), ("key", pa.string())])
+"""Columns and types of `Source.series`, nothing null."""
+
+POINT_SCHEMA = pa.schema(
+    [
+        ("run_uuid", pa.string()),
+        ("key", pa.string()),
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("value", pa.float64()),
+        ("is_nan", pa.int64()),
+    ]
+)
+"""Columns and types of `Source.points`, nothing null; `is_nan` is 0 or 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:

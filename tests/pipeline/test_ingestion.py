@@ -12,6 +12,7 @@ from pipeline import copying
 from pipeline.catalogue import OURS
 from pipeline.errors import WarehouseInaccessibleError, WarehouseUnreadableError
 from pipeline.ingestion import ingest
+from pipeline.sources.opening import KINDS
 from pipeline.warehouse import Warehouse
 
 START = 1_700_000_000_000
@@ -221,18 +222,19 @@ def test_one_unreadable_store_does_not_stop_the_others(
     (tmp_path / "empty.db").touch()
     (tmp_path / "notes.txt").write_text("no database\n" * 200)
     files = [str(tmp_path / name) for name in ("missing.db", "empty.db", "notes.txt")]
-    report = ingest(warehouse, [*files, str(mlflow_store), str(mlflow_store_template), "http://x:5000"])
+    report = ingest(warehouse, [*files, str(mlflow_store), str(mlflow_store_template), "mysql://me:secret@x/mlflow"])
     assert [(source.status, source.reason) for source in report.sources] == [
         ("unreadable", "no such file; it was not created"),
         ("unreadable", "an empty file (0 bytes)"),
         ("unreadable", "not a SQLite database (file is not a database)"),
         ("read", None),
         ("read", "holds no runs"),
-        ("unreadable", "only MLflow's SQLite stores can be read, got the scheme 'http'"),
+        ("unreadable", f"{KINDS}; got the scheme 'mysql'"),
     ]
     assert not (tmp_path / "missing.db").exists()
     stored = warehouse.frame("select uri, status, reason, run_count, point_count from sources order by uri")
     assert stored.height == 6
+    assert "mysql://me:***@x/mlflow" in stored["uri"].to_list()
     assert stored.filter(stored["uri"] == f"sqlite:///{mlflow_store}").rows() == [
         (f"sqlite:///{mlflow_store}", "read", None, 1, 1)
     ]

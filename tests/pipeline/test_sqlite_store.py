@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceUnreadableError
-from pipeline.sources.source import RUN_COLUMNS
-from pipeline.sources.sql_store import SQLiteStore, canonical_uri, sqlite_path
+from pipeline.sources.source import RUN_COLUMNS, Scope
+from pipeline.sources.sqlite_store import SQLiteStore
 
 # The tables of an MLflow store of 2022 (revision 97727af70f4d before `deleted_time`), as far as a reader needs them.
 SCHEMA_OF_2022 = """
@@ -60,44 +60,6 @@ def rows(opened):
         return [tuple(row.values()) for row in batches.read_all().to_pylist()]
 
 
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("sqlite:////data/ml flow.db", "/data/ml flow.db"),
-        ("sqlite+pysqlite:////data/mlflow.db", "/data/mlflow.db"),
-        ("sqlite:////data/mlflow.db?timeout=30", "/data/mlflow.db"),
-        ("/data/x/../mlflow.db", "/data/mlflow.db"),
-    ],
-)
-def test_an_address_names_a_file(address, expected):
-    assert sqlite_path(address) == Path(expected)
-
-
-def test_all_spellings_of_an_address_have_one_canonical_form(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = old_store(tmp_path / "mlflow.db")
-    (tmp_path / "link.db").symlink_to(store)
-    spellings = ["mlflow.db", "./mlflow.db", "sqlite:///mlflow.db", f"sqlite:///{store}", str(store), "link.db"]
-    assert {canonical_uri(spelling) for spelling in spellings} == {f"sqlite:///{store}"}
-    assert len({SQLiteStore(spelling).source_id for spelling in spellings}) == 1
-
-
-def test_a_password_in_an_address_is_not_shown():
-    assert canonical_uri("postgresql://me:secret@host:5432/mlflow") == "postgresql://me:***@host:5432/mlflow"
-
-
-@pytest.mark.parametrize("address", ["postgresql://host/mlflow", "http://localhost:5000", "databricks://profile"])
-def test_other_schemes_are_refused(address):
-    with pytest.raises(SourceUnreadableError, match="only MLflow's SQLite stores can be read, got the scheme"):
-        SQLiteStore(address)
-
-
-@pytest.mark.parametrize("address", ["sqlite://", "sqlite:///", " "])
-def test_an_address_without_a_file_is_refused(address):
-    with pytest.raises(SourceUnreadableError, match="must name a file"):
-        SQLiteStore(address)
-
-
 def test_a_missing_file_is_said_to_be_missing_and_not_created(tmp_path):
     store = SQLiteStore(str(tmp_path / "mlflow.db"))
     with pytest.raises(SourceUnreadableError, match="no such file; it was not created"), store:
@@ -117,7 +79,7 @@ def test_files_that_are_no_mlflow_store_give_their_reason(tmp_path):
         reasons[path.name] = str(caught.value)
     assert reasons == {
         "empty.db": "an empty file (0 bytes)",
-        "folder.db": "a folder, not a SQLite file; MLflow's file stores cannot be read yet",
+        "folder.db": "a folder, not a SQLite file",
         "notes.db": "not a SQLite database (file is not a database)",
         "other.db": "a SQLite database but no MLflow store: it has no table experiments, metrics, params, tags",
     }
@@ -153,9 +115,11 @@ def test_a_store_of_2022_is_read(tmp_path):
             "point_count": 1,
             "param_count": 1,
             "tag_count": 1,
+            "watermark": "1",
         }
         assert rows(store.params(["abc"])) == [("abc", "learning-rate", "0.03")]
         assert rows(store.tags(["abc"])) == [("abc", "mlflow.runName", "boom")]
+        assert rows(store.series(["abc"])) == [("abc", "loss")]
         assert rows(store.points(["abc"])) == [("abc", "loss", 0, 10, 2.5, 0)]
         assert rows(store.points(["another"])) == []
 
