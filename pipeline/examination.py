@@ -95,7 +95,7 @@ def examine(
         runs=with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=full),
         vanished=[ids[run_uuid] for run_uuid in gone],
         ours=[ids[run_uuid] for run_uuid in sorted(catalogue.ours & set(ids))],
-        remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue),
+        remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue, scope),
     )
 
 
@@ -119,7 +119,7 @@ def _replaced(before: pl.DataFrame, gone: Collection[str], catalogue: Catalogue)
     return f"another store than before: it has none of the {len(gone):,} runs known from here, which are kept"
 
 
-def _empty(catalogue: Catalogue) -> str | None:
+def _empty(catalogue: Catalogue, scope: Scope) -> str | None:
     if not catalogue.seen:
-        return "holds no runs"
+        return "holds no runs" if scope == EVERYTHING else "holds no runs of the experiments and the time asked for"
     return "holds no runs but those trained by greedylr" if catalogue.seen == catalogue.ours else None
