@@ -51,7 +51,7 @@ RULES = {
                 "numpy",
                 "polars",
             }
-            | {"pyarrow", "pydantic", "pydantic_core"}
+            | {"pyarrow", "pydantic", "pydantic_core", "requests", "urllib3"}
         )
     ),
     "flows": Rule(
