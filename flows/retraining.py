@@ -32,8 +32,8 @@ from models.workloads.reference import REFERENCE_DATASETS
 from pipeline.datasets import prepare
 
 # Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
-# change in the scheduler's rule, the training, an optimizer or a reference workload.
-TRAINING_VERSION = 1
+# change in the scheduler's rule, the training, an optimizer or a reference workload, or its result another form.
+TRAINING_VERSION = 2
 
 Floats = NDArray[np.float64]
 

@@ -26,6 +26,8 @@ class WorkloadDescriptors:
     ----------
     name, family
         The family is the data set and all that is made from it: the unit of every claim.
+    task
+        A few words for what is learned ("image classification"): what presets are suggested by. Empty where unsaid.
     optimizer, momentum
         "sgd" with its momentum, in [0, 1).
     total_steps
@@ -38,6 +40,7 @@ class WorkloadDescriptors:
 
     name: str
     family: str
+    task: str = ""
     optimizer: Literal["sgd"] = "sgd"
     momentum: float = 0.9
     total_steps: int

@@ -62,15 +62,30 @@ BESIDE_THE_CHECKOUT = Path(__file__).parents[1] / "../shared/histories/public-ml
 
 
 @pytest.fixture(scope="session")
-def public_stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Every SQLite file of the archive of public MLflow stores, by its path inside it; skips where it is absent."""
+def public_archive() -> Path:
+    """The archive of public MLflow stores; skips where it is absent."""
     archive = Path(os.environ.get("GREEDYLR_PUBLIC_HISTORIES", BESIDE_THE_CHECKOUT)).resolve()
     if not archive.is_file():
         pytest.skip(f"the archive of public MLflow stores is absent: {archive}; GREEDYLR_PUBLIC_HISTORIES names it")
+    return archive
+
+
+@pytest.fixture(scope="session")
+def public_stores(public_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Every SQLite file of the archive, by its path inside it."""
     folder = tmp_path_factory.mktemp("public_histories")
-    with tarfile.open(archive) as tar:
+    with tarfile.open(public_archive) as tar:
         tar.extractall(folder, members=[m for m in tar.getmembers() if m.name.endswith(".db")], filter="data")
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.db"))}
+
+
+@pytest.fixture(scope="session")
+def public_file_stores(public_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive without its SQLite files: 10,000 small files that take 40 MB of disk, unpacked in a few seconds."""
+    folder = tmp_path_factory.mktemp("public_file_stores")
+    with tarfile.open(public_archive) as tar:
+        tar.extractall(folder, members=[m for m in tar.getmembers() if not m.name.endswith(".db")], filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

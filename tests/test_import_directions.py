@@ -51,7 +51,7 @@ RULES = {
                 "numpy",
                 "polars",
             }
-            | {"pyarrow", "pydantic", "pydantic_core", "requests", "urllib3"}
+            | {"pyarrow", "pydantic", "pydantic_core", "requests", "urllib3", "yaml"}
         )
     ),
     "flows": Rule(

@@ -65,9 +65,10 @@ def run_job(job: Job, data: Arrays, *, factory: Factory | None = None, progress:
     require_device(job.device)
     started = time.perf_counter()
     trained = _train_seeds(job, factory or _reference_factory(job.workload, data), progress)
-    descriptors, total_steps = trained[0].workload.descriptors, trained[0].total_steps
+    workload, total_steps = trained[0].workload, trained[0].total_steps
     return JobResult(
-        descriptors=descriptors,
+        descriptors=workload.descriptors,
+        parameters=sum(weight.numel() for weight in workload.parameters().values()),
         total_steps=total_steps,
         rows=_rows(job, trained),
         device_seconds=time.perf_counter() - started,

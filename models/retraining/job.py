@@ -178,9 +178,13 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job gave: a row for each configuration and seed, by configuration first, and what it cost."""
+    """What a job gave: a row for each configuration and seed, by configuration first, and what it cost.
+
+    `parameters` is the number of weights of the workload, in numbers and not in tensors.
+    """
 
     descriptors: WorkloadDescriptors
+    parameters: int
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float
@@ -190,6 +194,7 @@ class JobResult:
 @dataclass(frozen=True, kw_only=True)
 class _StoredResult:
     descriptors: WorkloadDescriptors
+    parameters: int
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float

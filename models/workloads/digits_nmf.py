@@ -27,6 +27,7 @@ SPLIT_SEED = 21
 DESCRIPTORS = WorkloadDescriptors(
     name="digits-nmf",
     family="mnist-digits",
+    task="matrix factorisation",
     momentum=0.9,
     total_steps=300,
     batch_size=40,

@@ -25,6 +25,7 @@ SPLIT_SEED = 20  # one split for all seeds: a seed draws weights and batches, no
 DESCRIPTORS = WorkloadDescriptors(
     name="mnist-mlp",
     family="mnist-digits",
+    task="image classification",
     momentum=0.9,
     total_steps=300,
     batch_size=32,

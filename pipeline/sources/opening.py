@@ -55,8 +55,14 @@ def open_source(address: str) -> Source:
             from pipeline.sources.postgresql_store import PostgreSQLStore
 
             return PostgreSQLStore(address)
-        case kind:
-            raise SourceUnreadableError(f"this kind of store cannot be read yet: {kind}")
+        case "server":
+            from pipeline.sources.tracking_server import TrackingServer
+
+            return TrackingServer(address)
+        case "files":
+            from pipeline.sources.file_store import FileStore
+
+            return FileStore(address)
 
 
 def kind_of(address: str) -> Kind:

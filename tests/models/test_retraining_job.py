@@ -75,6 +75,7 @@ def test_job_without_configurations_only_looks_at_the_workload(digits: Mapping[s
     assert result.rows == ()
     assert result.descriptors.momentum == 0.9
     assert result.total_steps == result.descriptors.total_steps
+    assert result.parameters == 196 * 32 + 32 + 32 * 10 + 10
 
 
 def test_job_can_be_run_as_a_program(tmp_path: Path, digits_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
