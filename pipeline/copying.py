@@ -21,8 +21,8 @@ from pipeline.sources.source import SERIES_SCHEMA, UNCOUNTED, Source
 from pipeline.warehouse import Warehouse, utc_now
 
 POINTS_PER_BATCH: Final = 500_000
-POINTS_OF_A_RUN: Final = 5_000
-"""What a run is taken to have where the source cannot count: a batch is then a hundred runs."""
+POINTS_OF_A_RUN: Final = 20_000
+"""What a run is taken to have where the source cannot count: a batch is then 25 runs."""
 
 TABLES_BY_RUN: Final = ("params", "tags", "metrics", "logged_series", "runs")
 

@@ -1,6 +1,6 @@
 """What an open source holds against what the warehouse knows of it: before a point is read, and nothing is written."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -88,6 +88,7 @@ def examine(
     if gone and scope != EVERYTHING:
         # A run whose experiment was renamed has only left the scope.
         gone = missed(before, catalogue.seen | set(read_runs(source.runs(EVERYTHING))["run_uuid"]), scope)
+    gone = _surely_gone(gone, source.problems)
     ids = dict(before.select("run_uuid", "run_id").iter_rows())
     return Examination(
         source_id=source_id,
@@ -97,6 +98,13 @@ def examine(
         ours=[ids[run_uuid] for run_uuid in sorted(catalogue.ours & set(ids))],
         remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue, scope),
     )
+
+
+def _surely_gone(gone: list[str], problems: Mapping[str, str]) -> list[str]:
+    """Leave out what may only be unreadable: a run that has a problem, and every run where a whole folder has one."""
+    if any("/" in name for name in problems):
+        return []
+    return [run_uuid for run_uuid in gone if run_uuid not in problems]
 
 
 def _moved_from(seen: Collection[str], knows: Known, scope: Scope, beside: Collection[str]) -> str | None:

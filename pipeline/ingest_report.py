@@ -1,11 +1,17 @@
 """What became of each source in an ingestion, and what one would do."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 SourceStatus = Literal["read", "broken off", "unreadable"]
 """Broken off: what was finished before is kept."""
+
+UNREADABLE: Final = "cannot be read"
+"""Why a run is left out: something of it is broken, and the remark says what."""
+
+_REASONS_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +87,19 @@ class SourcePlan:
     is_exact: bool = True
     points_per_second: float | None = None
     seconds: float = 0.0
+
+
+def left_out_as_unreadable(problems: Mapping[str, str], seen: Collection[str]) -> dict[str, int]:
+    """Count the runs that a source could not tell of; a problem with a path for its name is no run's."""
+    count = sum("/" not in name and name not in seen for name in problems)
+    return {UNREADABLE: count} if count else {}
+
+
+def problems_remark(problems: Mapping[str, str]) -> str | None:
+    """Say what could not be read, the commonest reasons first; None where nothing was in the way."""
+    if not problems:
+        return None
+    reasons = Counter(problems.values()).most_common()
+    shown = [f"{count:,} × {reason}" for reason, count in reasons[:_REASONS_SHOWN]]
+    rest = sum(count for _, count in reasons[_REASONS_SHOWN:])
+    return f"not read whole: {'; '.join([*shown, f'{rest:,} × other reasons'] if rest else shown)}"

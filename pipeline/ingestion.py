@@ -15,7 +15,7 @@ import polars as pl
 from pipeline.copying import batches, delete_runs, expected_points, write
 from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
 from pipeline.examination import Examination, examine
-from pipeline.ingest_report import IngestReport, SourceReport
+from pipeline.ingest_report import IngestReport, SourceReport, left_out_as_unreadable, problems_remark
 from pipeline.known_runs import known
 from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
 from pipeline.source_identity import source_id_at
@@ -172,9 +172,22 @@ def _copy(work: _Work, source: Source, tally: _Tally) -> SourceReport:
         tally.points += write(work.warehouse, batch, examination, source.uri)
         tally.copied.update(batch.run_uuids)
         _tell(work, source.uri, tally, expected)
+    remark = "; ".join(filter(None, (examination.remark, problems_remark(source.problems)))) or None
     with work.warehouse.writing() as connection:
-        _finish(connection, source.uri, examination)
-    return _report(tally, source.uri, examination)
+        _finish(connection, source.uri, examination, remark)
+    return SourceReport(
+        uri=source.uri,
+        source_id=examination.source_id,
+        status="read",
+        reason=remark,
+        runs_new=examination.count("new"),
+        runs_updated=examination.count("updated"),
+        runs_unchanged=examination.count("unchanged"),
+        runs_vanished=len(examination.vanished),
+        skipped=examination.catalogue.left_out | left_out_as_unreadable(source.problems, examination.catalogue.seen),
+        points=tally.points,
+        seconds=time.perf_counter() - tally.started,
+    )
 
 
 def _tell(work: _Work, uri: str, tally: _Tally, expected: dict[str, int]) -> None:
@@ -187,29 +200,13 @@ def _tell(work: _Work, uri: str, tally: _Tally, expected: dict[str, int]) -> Non
     work.progress(uri, tally.points, tally.points + round(share * left))
 
 
-def _finish(connection: duckdb.DuckDBPyConnection, uri: str, examination: Examination) -> None:
+def _finish(connection: duckdb.DuckDBPyConnection, uri: str, examination: Examination, remark: str | None) -> None:
     if examination.ours:
         delete_runs(connection, examination.ours)
     if examination.vanished:
         connection.register("vanished", pl.DataFrame({"run_id": examination.vanished}).to_arrow())
         connection.execute("update runs set vanished_at = ? where run_id in (from vanished)", [utc_now()])
-    record(connection, examination.source_id, uri, "read", examination.remark)
-
-
-def _report(tally: _Tally, uri: str, examination: Examination) -> SourceReport:
-    return SourceReport(
-        uri=uri,
-        source_id=examination.source_id,
-        status="read",
-        reason=examination.remark,
-        runs_new=examination.count("new"),
-        runs_updated=examination.count("updated"),
-        runs_unchanged=examination.count("unchanged"),
-        runs_vanished=len(examination.vanished),
-        skipped=examination.catalogue.left_out,
-        points=tally.points,
-        seconds=time.perf_counter() - tally.started,
-    )
+    record(connection, examination.source_id, uri, "read", remark)
 
 
 def _broken(tally: _Tally, uri: str, reason: str) -> SourceReport:

@@ -9,15 +9,16 @@ import polars as pl
 from pipeline.copying import expected_points, read_points, read_series
 from pipeline.errors import SourceUnreadableError
 from pipeline.examination import examine
-from pipeline.ingest_report import SourcePlan
+from pipeline.ingest_report import SourcePlan, left_out_as_unreadable, problems_remark
 from pipeline.ingestion import check_addresses
 from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
 from pipeline.sources.opening import canonical_uri, open_source
 from pipeline.sources.source import UNCOUNTED, Source
 from pipeline.warehouse import Warehouse
 
-_SAMPLE_POINTS: Final = 50_000
-_SAMPLE_RUNS: Final = 5
+_SAMPLE_POINTS: Final = 100_000
+"""Five runs where the source cannot count, as `expected_points` takes them."""
+
 _WRITTEN_PER_SECOND: Final = 1_000_000
 """Points that the warehouse takes in, on a slow core: `benchmarks/ingestion.py` shows about twice as many."""
 
@@ -64,12 +65,12 @@ def _plan(
     return SourcePlan(
         uri=source.uri,
         is_readable=True,
-        reason=examination.remark,
+        reason="; ".join(filter(None, (examination.remark, problems_remark(source.problems)))) or None,
         runs_new=examination.count("new"),
         runs_updated=examination.count("updated"),
         runs_unchanged=examination.count("unchanged"),
         runs_vanished=len(examination.vanished),
-        skipped=examination.catalogue.left_out,
+        skipped=examination.catalogue.left_out | left_out_as_unreadable(source.problems, examination.catalogue.seen),
         points=points,
         is_exact=is_exact,
         points_per_second=rate,
@@ -82,7 +83,7 @@ def _sample(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None) -> 
     run_uuids: list[str] = []
     expected = 0
     for run_uuid, points in zip(runs["run_uuid"], expected_points(runs), strict=True):
-        if len(run_uuids) == _SAMPLE_RUNS or (expected + points > _SAMPLE_POINTS and run_uuids):
+        if run_uuids and expected + points > _SAMPLE_POINTS:
             break
         run_uuids.append(run_uuid)
         expected += points

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 POINTS_PER_BATCH = 2000
 TABLES = {
-    "runs": "* exclude ingested_at",
+    "runs": "* exclude (ingested_at, vanished_at), vanished_at is null as is_there",
     "params": "*",
     "tags": "*",
     "metrics": "*",
