@@ -59,7 +59,7 @@ def postgresql_parameters(address: str) -> dict[str, str]:
     hosts = [_host_and_port(host) for host in match["hosts"].split(",")]
     parameters = {
         "host": ",".join(host for host, _ in hosts),
-        "port": ",".join(port for _, port in hosts).strip(","),
+        "port": ",".join(port for _, port in hosts) if any(port for _, port in hosts) else "",
         **{name: unquote(match[name] or "") for name in ("dbname", "user", "password")},
         **dict(parse_qsl(match["query"] or "", keep_blank_values=True)),
     }

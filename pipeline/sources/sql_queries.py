@@ -69,7 +69,9 @@ def runs_query(*, has_workspaces: bool, experiment_ids: Sequence[str] | None = N
     if since is not None:
         conditions.append(f"coalesce(start_time, {since:d}) >= {since:d}")
     # Without a scope no such condition: it would keep PostgreSQL from counting with several processes.
-    chosen = f"run_uuid in (select run_uuid from runs where {' and '.join(conditions)})" if conditions else "true"
+    chosen = "true"
+    if conditions:
+        chosen = f"run_uuid in (select run_uuid from runs where {' and '.join(conditions)})"  # noqa: S608 - ours alone
     return Query(
         sql=_RUNS.format(chosen=chosen, experiment_name=_experiment_name(has_workspaces)),
         schema=RUN_SCHEMA,

@@ -200,7 +200,7 @@ def said_in_one_line(text: str) -> str:
         return "no message"
     line = re.sub(r"^[A-Z_]+: ", "", lines[0])
     line = re.sub(r"^(\[\w+\] )?(Failed to [^:]*|Execution error[^:]*): ", "", line)
-    return re.sub(r"\b(ERROR|FATAL): +", "", line)
+    return re.sub(r"^.*?\b(ERROR|FATAL): +", "", line)
 
 
 def _conformed(batches: pa.RecordBatchReader, schema: pa.Schema, failures: list[Exception]) -> Iterator[pa.RecordBatch]:

@@ -55,6 +55,12 @@ class SQLiteStore(SQLStore):
             "database is locked",
             f"locked by its writer for more than {_BUSY_TIMEOUT_MS / 1000:.0f} s; ingest it again later",
         ),
+        (
+            "unable to open database file",
+            "it has a write-ahead log, and nothing may be written beside it; copy the database with its -wal file into "
+            "a folder of your own and ingest that",
+        ),
+        ("database disk image is malformed", "the file is damaged; `sqlite3 FILE .recover` saves what can be saved"),
     )
 
     def __init__(self, address: str) -> None:
