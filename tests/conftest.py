@@ -236,6 +236,16 @@ def mlflow_on_postgresql(
         yield TrackingServer(address, backend)
 
 
+@pytest.fixture(scope="session")
+def mlflow_on_sqlite(mlflow_store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
+    """An MLflow server over a SQLite store; the backend is the path of its file."""
+    folder = tmp_path_factory.mktemp("mlflow_on_sqlite")
+    store = folder / "mlflow.db"
+    shutil.copyfile(mlflow_store_template, store)
+    with mlflow_server(f"sqlite:///{store}", folder) as address:
+        yield TrackingServer(address, str(store))
+
+
 @contextmanager
 def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
     """Run `mlflow server` on a store, from the call until the block ends; give its address."""
@@ -254,7 +264,11 @@ def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, 15)
-            process.wait(30)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
 
 
 def free_port() -> int:

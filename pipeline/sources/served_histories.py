@@ -16,19 +16,9 @@ import pyarrow as pa
 from pipeline.errors import SourceUnreadableError
 from pipeline.sources.rest_client import API, INTERFACE_API, RestClient
 from pipeline.sources.server_refusals import AnswerRefusedError
+from pipeline.sources.source import POINT_SCHEMA
 
 logger = logging.getLogger(__name__)
-
-POINT_SCHEMA: Final = pa.schema(
-    [
-        ("run_uuid", pa.string()),
-        ("key", pa.string()),
-        ("step", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("value", pa.float64()),
-        ("is_nan", pa.int64()),
-    ]
-)
 
 LARGEST_ANSWER: Final = 25_000
 """Points: the most that `get-history-bulk` gives, and Databricks a page of `get-history`."""

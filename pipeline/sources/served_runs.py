@@ -5,15 +5,9 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Any
 
 from pipeline.sources.source import PRESET_TAG, ROLE_TAG, RUN_COLUMNS, SYSTEM_PREFIX, UNCOUNTED
-
-_NUMBERS: Final = frozenset({"start_time", "end_time", "point_count", "param_count", "tag_count"})
-
-RUN_SCHEMA: Final = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in RUN_COLUMNS])
 
 ServedRun = Mapping[str, Any]
 """`{"info": {...}, "data": {"metrics": [...], "params": [...], "tags": [...]}}`, where empty lists are left out."""

@@ -14,25 +14,26 @@ import pyarrow as pa
 from pipeline.errors import SourceUnreadableError
 from pipeline.sources.answers_ahead import answers
 from pipeline.sources.rest_client import API, RestClient, canonical_server_uri
-from pipeline.sources.served_histories import (
-    POINT_SCHEMA,
-    HistoryRequest,
-    Series,
-    ServedHistories,
-    history_requests,
-)
-from pipeline.sources.served_runs import RUN_SCHEMA, Description, packed, run_row, run_uuid_of, unpacked
+from pipeline.sources.served_histories import HistoryRequest, Series, ServedHistories, history_requests
+from pipeline.sources.served_runs import Description, packed, run_row, run_uuid_of, unpacked
 from pipeline.sources.server_refusals import AnswerRefusedError
-from pipeline.sources.source import EVERYTHING, Scope, source_id_of
+from pipeline.sources.source import (
+    EVERYTHING,
+    PAIR_SCHEMA,
+    POINT_SCHEMA,
+    RUN_SCHEMA,
+    SERIES_SCHEMA,
+    Scope,
+    source_id_of,
+)
 
 _EXPERIMENTS_PER_PAGE: Final = 1_000
 _EXPERIMENTS_PER_SEARCH: Final = 100
 _RUNS_PER_PAGE: Final = 500
 _ROWS_PER_BATCH: Final = 65_536
 _SAMPLED_REQUESTS_OF_EACH_THREAD: Final = 3
-
-_TEXT_SCHEMA: Final = pa.schema([("run_uuid", pa.string()), ("key", pa.string()), ("value", pa.string())])
-_SERIES_SCHEMA: Final = pa.schema([("run_uuid", pa.string()), ("key", pa.string())])
+_UNKNOWN_RUN: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+"""MLflow's codes for a run that is not there, and for a text that can name none."""
 
 Batches = Generator[pa.RecordBatch, None, None]
 
@@ -112,7 +113,7 @@ class TrackingServer:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """None: a server answers or it does not."""
+        """None: a server gives a run whole or not at all."""
         return {}
 
     def __enter__(self) -> Self:
@@ -145,21 +146,21 @@ class TrackingServer:
     def params(self, run_uuids: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
         """Give the parameters of these runs, as the last search told them."""
         rows = ((run_uuid, *param) for run_uuid in run_uuids for param in self._description(run_uuid).params)
-        with _reading(_TEXT_SCHEMA, _batches(_TEXT_SCHEMA, rows)) as reader:
+        with _reading(PAIR_SCHEMA, _batches(PAIR_SCHEMA, rows)) as reader:
             yield reader
 
     @contextmanager
     def tags(self, run_uuids: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
         """Give the tags of these runs, as the last search told them."""
         rows = ((run_uuid, *tag) for run_uuid in run_uuids for tag in self._description(run_uuid).tags)
-        with _reading(_TEXT_SCHEMA, _batches(_TEXT_SCHEMA, rows)) as reader:
+        with _reading(PAIR_SCHEMA, _batches(PAIR_SCHEMA, rows)) as reader:
             yield reader
 
     @contextmanager
     def series(self, run_uuids: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
         """Name the series of these runs, as the last search told them."""
         rows = ((one.run_uuid, one.key) for one in self._series(run_uuids, None))
-        with _reading(_SERIES_SCHEMA, _batches(_SERIES_SCHEMA, rows)) as reader:
+        with _reading(SERIES_SCHEMA, _batches(SERIES_SCHEMA, rows)) as reader:
             yield reader
 
     @contextmanager
@@ -221,7 +222,7 @@ class TrackingServer:
             try:
                 run = client.get(f"{API}runs/get", {"run_id": run_uuid})["run"]
             except AnswerRefusedError as error:
-                if error.code != "RESOURCE_DOES_NOT_EXIST":
+                if error.code not in _UNKNOWN_RUN:
                     raise
                 run = {}
             self._described[run_uuid] = packed(run)

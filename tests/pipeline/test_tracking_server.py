@@ -1,15 +1,7 @@
 """A real MLflow server over a SQLite store, read over HTTP; SQLite itself is the independent reader."""
 
-import os
-import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,40 +24,9 @@ class Served:
     address: str
 
 
-@pytest.fixture(scope="module")
-def served(mlflow_store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of this module's own, on the loopback; always stopped."""
-    folder = tmp_path_factory.mktemp("served")
-    store = folder / "mlflow.db"
-    shutil.copyfile(mlflow_store_template, store)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = ["--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(folder / "artifacts")]
-    # With a prefix, as behind the proxy of a team.
-    command = [sys.executable, "-m", "mlflow", "server", *place, "--port", str(port), "--workers", "2"]
-    command += ["--static-prefix", "/tracking"]
-    address = f"http://127.0.0.1:{port}/tracking"
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(f"http://127.0.0.1:{port}/health") and not answers(f"{address}/health"):
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.5)
-        yield Served(store, address)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except OSError:
-        return False
+@pytest.fixture
+def served(mlflow_on_sqlite: Any) -> Served:
+    return Served(Path(mlflow_on_sqlite.backend), mlflow_on_sqlite.address)
 
 
 def in_store(store: Path, select: str, *parameters: Any) -> list[tuple[Any, ...]]:

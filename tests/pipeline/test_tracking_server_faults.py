@@ -60,6 +60,7 @@ class SmallServer:
         }
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.most_at_once = self._now = 0
         self._lock = threading.Lock()
         small = self
@@ -80,6 +81,7 @@ class SmallServer:
                     small.most_at_once = max(small._now, small.most_at_once)
                     small.asked.append((endpoint, asked))
                     small.headers.append(dict(self.headers))
+                    small.paths.append(self.path)
                 status, headers, content = small.answers.get(endpoint, lambda _: page(404))(asked)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -364,6 +366,14 @@ def test_the_workspace_of_the_environment_is_asked_for(small: SmallServer, monke
 
 
 # --- addresses and choice
+
+
+def test_a_prefix_in_the_address_comes_before_every_path(small: SmallServer) -> None:
+    assert len(read_points(f"{small.address}/team/tracking/")) == 3
+    assert {path.partition("mlflow/")[0] for path in small.paths} == {
+        "/team/tracking/api/2.0/",
+        "/team/tracking/ajax-api/2.0/",
+    }
 
 
 @pytest.mark.parametrize(
