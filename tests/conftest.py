@@ -81,7 +81,7 @@ def public_stores(public_archive: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def public_file_stores(public_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive without its SQLite files: 10,000 small files that take 40 MB of disk, unpacked in a few seconds."""
+    """The archive without its SQLite files: 10,000 small files, unpacked in a few seconds."""
     folder = tmp_path_factory.mktemp("public_file_stores")
     with tarfile.open(public_archive) as tar:
         tar.extractall(folder, members=[m for m in tar.getmembers() if not m.name.endswith(".db")], filter="data")

@@ -70,6 +70,7 @@ class FileStore:
         self._pool: ThreadPoolExecutor | None = None
         self._folders: dict[str, RunFolder] = {}
         self._is_listed_whole = False
+        self._has_usable_runs = False
         self._problems: dict[str, dict[str, str]] = {}
 
     @property
@@ -108,11 +109,9 @@ class FileStore:
     def runs(self, scope: Scope = EVERYTHING) -> Iterator[pa.RecordBatchReader]:
         """Every run in scope with `RUN_COLUMNS`, in the order of the names of experiments and runs."""
         folders = self._list(scope)
-        if not folders and self._problems:
+        if not self._has_usable_runs and self._problems:
             name, reason = next(iter(self.problems.items()))
-            raise SourceUnreadableError(
-                f"none of its runs can be read; the first of {len(self._problems)} problems, {name}: {reason}"
-            )
+            raise SourceUnreadableError(f"none of its runs can be read, for instance {name}: {reason}")
         batch = pa.RecordBatch.from_pylist([_row(folder) for folder in folders], schema=RUN_SCHEMA)
         yield pa.RecordBatchReader.from_batches(RUN_SCHEMA, [batch])
 
@@ -213,6 +212,7 @@ class FileStore:
             self._note(name, META_FILE, experiment.problem)
 
     def _take(self, run: FoundRun, listed: dict[str, RunFolder]) -> None:
+        self._has_usable_runs = self._has_usable_runs or META_FILE not in run.problems
         for thing, reason in run.problems.items():
             self._note(run.run_uuid, thing, reason)
         if run.folder is None:

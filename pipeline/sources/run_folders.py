@@ -64,7 +64,7 @@ class RunFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundRun:
-    """A run folder, or none where it cannot be used, and what could not be read of it: thing -> reason."""
+    """A run folder, none where it is out of scope or broken, and what could not be read of it: thing -> reason."""
 
     run_uuid: str
     folder: RunFolder | None
@@ -97,7 +97,7 @@ def experiment_folders(root: str) -> Iterator[ExperimentFolder]:
 
 
 def found_runs(experiment: ExperimentFolder, scope: Scope, pool: Executor) -> Iterator[FoundRun]:
-    """Every run of an experiment that started in scope, in the order of their names.
+    """Every run of an experiment, in the order of their names, but folders only of those that started in scope.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _found_run(experiment: ExperimentFolder, name: str, scope: Scope) -> FoundRu
             return None  # of artifacts alone, or nothing of MLflow's
         return FoundRun(run_uuid=run_uuid, folder=None, problems={META_FILE: str(error)})
     if scope.since is not None and -1 < meta.start_time < scope.since:
-        return None
+        return FoundRun(run_uuid=run_uuid, folder=None)
     if experiment.meta.deleted:
         # Deleting an experiment deletes its runs; on files MLflow moves the folder and leaves their meta files alone.
         meta = replace(meta, lifecycle_stage="deleted")

@@ -408,6 +408,29 @@ def test_the_scope_chooses_experiments_by_glob_and_runs_by_their_start(root):
     assert list(read(root, Scope(since=5001))[0]) == [A, C]
 
 
+def test_a_broken_run_does_not_make_a_store_unreadable_whose_other_runs_are_too_old(root):
+    write_run(root / "0", A)
+    (write_run(root / "0", B) / "meta.yaml").write_text("")
+    runs, _, problems = read(root, Scope(since=2_000_000_000_000))
+    assert runs == {}
+    assert problems == {B: "meta.yaml: empty"}
+
+
+def test_a_store_whose_runs_are_all_broken_is_unreadable(root):
+    (write_run(root / "0", A) / "meta.yaml").write_text("")
+    expected = f"none of its runs can be read, for instance {A}: meta.yaml: empty"
+    with FileStore(str(root)) as store, pytest.raises(SourceUnreadableError, match=expected), store.runs():
+        pass
+
+
+def test_what_people_and_systems_leave_among_the_files_was_not_logged(root):
+    left = {".DS_Store": b"\x00\x01", ".gitkeep": "", "sub/.DS_Store": b"\x00"}
+    write_run(root / "0", A, metrics={**left, "loss": "1 1 0\n"}, params={**left, "lr": "1"}, tags=left)
+    runs, tables, problems = read(root)
+    assert (tables["series"], tables["params"], tables["tags"]) == ([(A, "loss")], [(A, "lr", "1")], [])
+    assert (runs[A]["param_count"], runs[A]["tag_count"], problems) == (1, 0, {})
+
+
 def test_the_watermark_differs_as_soon_as_points_were_added(root):
     folder = write_run(root / "0", A, metrics={"loss": "1 0.5 0\n"}, params={"lr": "1"})
     marks = [read(root)[0][A]["watermark"]]
