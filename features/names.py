@@ -29,6 +29,7 @@ def has_word(name: pl.Expr, vocabulary: frozenset[str]) -> pl.Expr:
     return words(name).list.eval(pl.element().is_in(sorted(vocabulary))).list.any()
 
 
-def has_other_word(name: pl.Expr, vocabulary: frozenset[str]) -> pl.Expr:
-    """Whether one of the words of a plain name is outside a vocabulary."""
-    return words(name).list.eval(~pl.element().is_in(sorted(vocabulary))).list.any()
+def count_other_words(name: pl.Expr, vocabulary: frozenset[str]) -> pl.Expr:
+    """Count the words of a plain name that are outside a vocabulary and no mere numbers."""
+    known = pl.element().is_in(sorted(vocabulary)) | pl.element().str.contains(r"^\d+$")
+    return words(name).list.eval(~known).list.sum().cast(pl.Int32)

@@ -9,9 +9,13 @@ from features.declared_settings import declared_settings
 from features.schedule_shapes import schedule_shapes
 from features.series_roles import MINIMUM_TRAINING_POINTS, MINIMUM_VALIDATION_POINTS
 from features.trajectories import TRAJECTORY_COLUMNS
+from features.trials import is_trial, parent_run_id, with_trials
 
-Reason = Literal["no metrics", "no loss series", "fewer than 10 points", "constant loss"]
-"""Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any."""
+Reason = Literal[
+    "no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials, each counted as a run"
+]
+"""Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any. Where a run holds
+several trials, each is a curve, and the run itself has none."""
 
 RUN_COLUMNS: Final[Columns] = {"run_id": pl.String, "status": pl.String, "point_count": pl.Int64}
 DESCRIPTOR_COLUMNS: Final[Columns] = {
@@ -24,6 +28,7 @@ DESCRIPTOR_COLUMNS: Final[Columns] = {
     "diverged": pl.Boolean,
     "final_loss": pl.Float64,
     "planned_steps": pl.Int64,
+    "first_step": pl.Int64,
 }
 
 _EDGE: Final = 0.05  # first and last share of a curve's points
@@ -33,7 +38,10 @@ _LEAST_SHARE_OF_PLAN: Final = 0.1
 
 
 def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Describe every run.
+    """Describe every run, and every trial of those that hold several.
+
+    Of a trial only the curve is known. A param of its run may be the search's or the best trial's, and a search that
+    finished says nothing of whether the trial was cut short: optimizer, declared rate and schedule, and plan stay null.
 
     - optimizer, schedule: as declared by a param; the schedule else as recognised from the logged rate.
     - starting_rate: as declared, else the first logged rate above 0, or the peak where the rate warms up.
@@ -47,6 +55,8 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
       overfitting.
     - final_loss: median of the last 5 % of the validation loss, if it has at least 5 points, else of the training loss;
       null where that is not finite.
+    - first_step: where the curve begins, in the unit of the trajectory's steps: above 0 for a run that was resumed in a
+      new one. Progress counts from step 0, not from there.
     - usable: the training or the validation loss has at least 10 points, which are not all equal; else `reason`.
 
     Parameters
@@ -61,12 +71,16 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
     Returns
     -------
     pl.DataFrame
-        `DESCRIPTOR_COLUMNS`, one row for each of `runs`, in their order.
+        `DESCRIPTOR_COLUMNS`, one row for each of `runs`, in their order; then one for each trial.
     """
     require_columns("runs", runs, RUN_COLUMNS)
     require_columns("trajectories", trajectories, TRAJECTORY_COLUMNS)
+    parents = trajectories.select(
+        parent_run_id(pl.col("run_id").filter(is_trial(pl.col("run_id"))).unique())
+    ).to_series()
     described = (
-        runs.select(*RUN_COLUMNS)
+        with_trials(runs.select(*RUN_COLUMNS), trajectories)
+        .with_columns(holds_trials=pl.col("run_id").is_in(parents.unique().implode()))
         .join(_curves(trajectories), on="run_id", how="left", maintain_order="left")
         .join(declared_settings(params), on="run_id", how="left", maintain_order="left")
         .with_columns(planned_steps=_planned_steps())
@@ -93,6 +107,7 @@ def _curves(trajectories: pl.DataFrame) -> pl.DataFrame:
     """Gather what the rules need to know of each run's two losses, in one pass."""
     reference = pl.coalesce("training_loss", "validation_loss").is_not_null()
     return trajectories.group_by("run_id").agg(
+        pl.col("step").min().alias("first_step"),
         pl.col("step").max().alias("last_step"),
         pl.col("step").filter(reference).diff().median().alias("spacing"),
         *_of_loss("training"),
@@ -115,7 +130,7 @@ def _of_loss(name: str) -> list[pl.Expr]:
 
 def _planned_steps() -> pl.Expr:
     last = pl.col("last_step")
-    finished = pl.col("status") == "FINISHED"
+    finished = (pl.col("status") == "FINISHED") & ~is_trial(pl.col("run_id"))
 
     def plausible(plan: pl.Expr) -> pl.Expr:
         return (plan >= last) & ~(finished & (last < _LEAST_SHARE_OF_PLAN * plan))
@@ -158,6 +173,8 @@ def _reason() -> pl.Expr:
     return (
         pl.when(usable)
         .then(pl.lit(None, dtype=pl.String))
+        .when("holds_trials")
+        .then(pl.lit("several trials, each counted as a run"))
         .when(pl.col("point_count") == 0)
         .then(pl.lit("no metrics"))
         .when(pl.max_horizontal(training, validation) == 0)

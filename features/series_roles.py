@@ -1,22 +1,26 @@
-"""Which logged series of a run is its training loss, its validation loss, its learning rate.
+"""Which logged series of a run is its training loss, its validation loss, its learning rate, its epoch.
 
-Decided by name, for nothing else tells a loss from an accuracy for sure; the numbers only break ties and rule out what
+Decided by name, for nothing else tells a loss from an accuracy for sure; the numbers break ties and rule out what
 cannot be. An override names what the rules get wrong.
 """
 
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatchcase
-from typing import Final, Literal, get_args
+from typing import Final
 
 import polars as pl
 
 from features.columns import Columns, require_columns
-from features.names import has_other_word, has_word, plain_name
-
-Role = Literal["training_loss", "validation_loss", "learning_rate"]
-
-IGNORED: Final = "ignored"
-"""As an override: this series has no role, whatever its name says."""
+from features.series_names import (
+    IGNORED,
+    ONCE,
+    ONE_OF_SEVERAL,
+    SAID,
+    STAND_IN,
+    SUMMED,
+    could_mean_a_role,
+    named_roles,
+    said_roles,
+)
 
 MINIMUM_TRAINING_POINTS: Final = 10
 MINIMUM_VALIDATION_POINTS: Final = 5
@@ -29,58 +33,15 @@ SERIES_COLUMNS: Final[Columns] = {
     "non_finite_points": pl.Int64,
     "minimum": pl.Float64,
     "maximum": pl.Float64,
+    "whole_numbers": pl.Boolean,
 }
 
-_TRAINING: Final = frozenset({"train", "training", "tr", "fit"})
-_VALIDATION: Final = frozenset(
-    {"val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout", "devset", "valset"}
-)
-_TEST: Final = frozenset({"test", "testing", "testset"})
-_LOSS: Final = frozenset({"loss", "losses", "logloss", "cost"})
-_CRITERION: Final = frozenset(
-    {"mse", "rmse", "mae", "nll", "bce", "ce", "crossentropy", "objective", "mlogloss", "reconstruction"}
-)
-# fmt: off
-_NEUTRAL: Final = frozenset({
-    "total", "overall", "mean", "avg", "average", "running", "smooth", "smoothed", "ema", "epoch", "epochs", "step",
-    "steps", "batch", "batches", "iter", "iteration", "iterations", "per", "model", "full", "combined", "metric",
-    "metrics", "log", "nats", "global", "end", "on",
-})
-# With one of these words a series is about a loss, not a loss: loss_scale, loss_weight, best_val_loss, lr_loss ...
-_ABOUT: Final = frozenset({
-    "lr", "rate", "scale", "scaler", "scaling", "weight", "weights", "coef", "coeff", "coefficient", "lambda",
-    "ratio", "grad", "grads", "gradient", "norm", "std", "var", "variance", "count", "time", "seconds", "patience",
-    "best", "min", "max", "minimum", "maximum", "lowest", "final", "last", "initial", "init", "delta", "diff",
-    "change", "improvement", "early", "stopping", "stop", "stopped", "threshold", "target", "accuracy", "acc",
-})
-# fmt: on
-_FINE: Final = frozenset({"step", "batch", "iter", "iteration"})
-
-_RATE: Final = r"(?:lr|learning_?rate)"
-_OWNER: Final = (
-    r"(?:train|training|trainer|optimizer|optim|opt|scheduler|schedule|hyperparameters|hparams|hyper|params|metrics|"
-    r"charts|general|current|cur|base|effective|global|model)"
-)
-_OPTIMIZER: Final = (
-    r"(?:adam|adam_?w|adamax|nadam|radam|sgd|rms_?prop|ada_?grad|ada_?delta|adafactor|lamb|lars|lion|muon|asgd|rprop|"
-    r"optimizer)"
-)
-# Rates in order of preference. Anything else with "lr" in its name (lr_loss, learning_rate_error, lr-SGD-momentum,
-# log_lr) is no rate.
-_RATES: Final = (
-    rf"^{_RATE}$",
-    rf"^(?:{_OWNER}_)+{_RATE}$|^(?:{_OWNER}_)*{_RATE}_(?:step|epoch|iter|batch)$",
-    rf"^(?:{_OWNER}_)*{_RATE}_(?:param_)?(?:group|pg)?_?\d+$|^(?:{_OWNER}_)*{_RATE}_{_OPTIMIZER}(?:_\d+)?(?:_pg_?\d+)?$"
-    rf"|^{_OPTIMIZER}_{_RATE}$",
-)
-
-
-# Generous on purpose: the rules may learn to tell a name, but only of what was copied.
-_PERHAPS: Final = (
-    r"loss|cost|objective|error|perplexity|ppl|mse|rmse|mae|nll|bce|(?:^|_)x?ce(?:_|$)|entropy|elbo|kl|divergence|"
-    r"criterion|reconstruction|(?:^|_|[a-z])lrs?(?:_|\d|$)|(?:^|_)(?:lr|eta)|learning_?rate|(?:^|_)(?:step_size|rate)(?:_|$)|"
-    r"(?:^|_)epochs?(?:_|$)"
-)
+# No optimizer is given a rate above this, while counters and scores in per cent soon are.
+_HIGHEST_RATE: Final = 100.0
+# Whole numbers up to here or further are counted, not scheduled; a constant rate of 1 is Adadelta's.
+_COUNTED: Final = 2.0
+# Some loggers write one more point in some series than in others.
+_MISSED_POINTS: Final = 1
 
 
 def possible_names(keys: Collection[str], overrides: Mapping[str, str] | None = None) -> list[str]:
@@ -94,148 +55,200 @@ def possible_names(keys: Collection[str], overrides: Mapping[str, str] | None = 
         Names of metrics, as they were logged.
     overrides
         Role by the name of a metric or by a glob, or `IGNORED`; comes before every rule.
+
+    Raises
+    ------
+    ValueError
+        An override names no role.
     """
+    said = said_roles(keys, overrides or {})
     names = pl.DataFrame({"key": sorted(set(keys))}, schema={"key": pl.String})
-    perhaps = names.filter(plain_name(pl.col("key")).str.contains(_PERHAPS))["key"].to_list()
-    said = {key: role for key in names["key"] if (role := _said(key, overrides or {})) is not None}
-    return sorted({key for key in perhaps if said.get(key) != IGNORED} | {k for k, r in said.items() if r != IGNORED})
-
-
-def _said(key: str, overrides: Mapping[str, str]) -> str | None:
-    """Return what an override says of a name: the name itself before globs, and globs in their order."""
-    if key in overrides:
-        return overrides[key]
-    return next((role for pattern, role in overrides.items() if fnmatchcase(key, pattern)), None)
+    perhaps = names.filter(could_mean_a_role(pl.col("key")))["key"].to_list()
+    return sorted(key for key in {*perhaps, *said} if said.get(key) != IGNORED)
 
 
 def series_roles(series: pl.DataFrame, overrides: Mapping[str, str] | None = None) -> pl.DataFrame:
-    """Give each run at most one series for each role.
+    """Give the series of each run their roles: one for the rate and one for the epoch, one or several for each loss.
+
+    Several series have the role of a loss where they are the parts of one that is not logged as a whole (`box_loss`,
+    `cls_loss`, `dfl_loss`): they are to be summed step by step, and their reason says so.
 
     Among the series that a name allows: first those long enough to be a curve and not constant, then the better name
-    (`train_loss` before `loss` before `train_mse` before `train/box_loss`), then more points, then the alphabet.
+    (`train_loss` before `loss` before `train_mse` before `train/box_loss`), then more points, then the alphabet. Of
+    several rates of parameter groups: the one whose highest value is the most common, then that which begins lowest,
+    for YOLO warms up the biases downwards.
 
     Parameters
     ----------
     series
-        One row a series, with `SERIES_COLUMNS`: `points`, `minimum` and `maximum` are of the finite values.
+        One row a series, with `SERIES_COLUMNS`: `points`, `minimum`, `maximum` and `whole_numbers` are of the finite
+        values.
     overrides
-        Role by the exact name of a metric, or `IGNORED`; comes before every rule.
+        Role by the name of a metric or by a glob, or `IGNORED`; comes before every rule. Several series said to be one
+        loss are summed.
 
     Returns
     -------
     pl.DataFrame
-        run_id, key, role, reason; sorted by run_id and role.
+        run_id, key, role, confidence in (0, 1], reason; sorted by run_id, role and key.
 
     Raises
     ------
     ValueError
         A column is missing, or an override names no role.
     """
+    return judged_series(series, overrides).filter(pl.col("role").is_not_null()).sort("run_id", "role", "key")
+
+
+def judged_series(series: pl.DataFrame, overrides: Mapping[str, str] | None = None) -> pl.DataFrame:
+    """Give every series its role or the reason why it has none.
+
+    Parameters, errors and columns are those of `series_roles`; role and confidence are null where there is none. One
+    row for each of `series`, in no order.
+    """
     require_columns("series", series, SERIES_COLUMNS)
-    overrides = overrides or {}
-    for key, role in overrides.items():
-        if role not in (*get_args(Role), IGNORED):
-            raise ValueError(f"the role of '{key}' must be one of {', '.join(get_args(Role))}, {IGNORED}; got '{role}'")
-    ranked = (
-        _ranked_names(series.select("key").unique(), overrides)
-        .join(series, on="key", how="inner")
-        .filter(_possible())
-        .with_columns(is_curve=_is_curve())
-    )
-    return (
-        ranked.sort(
-            "run_id", "role", "is_curve", "rank", "points", "key", descending=[False, False, True, False, True, False]
-        )
-        .unique(["run_id", "role"], keep="first", maintain_order=True)
-        .select("run_id", "key", "role", "reason")
-    )
+    named = named_roles(series["key"], overrides)
+    rows = series.select(*SERIES_COLUMNS).join(named, on="key", how="left")
+    judged = _judged(rows.filter(pl.col("role").is_not_null()))
+    unnamed = rows.filter(pl.col("role").is_null()).with_columns(confidence=pl.lit(None, dtype=pl.Float64))
+    columns = ["run_id", "key", "role", "confidence", "reason"]
+    return pl.concat([judged.select(columns), unnamed.select(columns)])
 
 
-def _ranked_names(keys: pl.DataFrame, overrides: Mapping[str, str]) -> pl.DataFrame:
-    """Rank each name for the one role it can have: key, role, rank (lower is better), reason."""
-    said = pl.DataFrame(
-        {"key": list(overrides), "said": list(overrides.values())}, schema={"key": pl.String, "said": pl.String}
-    )
-    name = pl.col("name")
-    return (
-        keys.join(said, on="key", how="left")
-        .with_columns(name=plain_name(pl.col("key")).str.replace_all("cross_entropy", "crossentropy"))
-        .with_columns(rate_rank=_rate_rank(name), loss_role=_loss_role(name), loss_rank=_loss_rank(name))
+def _judged(rows: pl.DataFrame) -> pl.DataFrame:
+    """Choose among the series of each run that have the name for a role."""
+    said = pl.col("confidence") == SAID
+    rows = rows.with_columns(logged=pl.col("points") + pl.col("non_finite_points"), said=said)
+    rows = rows.with_columns(ruled_out=_ruled_out())
+    ordered = _in_order(rows.filter(pl.col("ruled_out").is_null()))
+    first = ordered.unique(["run_id", "role"], keep="first", maintain_order=True)
+    parts = _parts(ordered, first)
+    chosen = pl.concat([parts, first.join(parts, on=["run_id", "role"], how="anti").pipe(_alone, ordered)])
+    taken = first.select("run_id", "role", taken="key")
+    others = (
+        rows.join(chosen, on=["run_id", "key"], how="anti")
+        .join(taken, on=["run_id", "role"], how="left")
         .with_columns(
-            role=pl.coalesce(
-                "said", pl.when(pl.col("rate_rank").is_not_null()).then(pl.lit("learning_rate")), "loss_role"
+            reason=pl.coalesce(
+                "ruled_out", pl.format("'{}' was taken as {}", "taken", pl.col("role").str.replace("_", " "))
             ),
-            rank=pl.when(pl.col("said").is_not_null()).then(-1).otherwise(pl.coalesce("rate_rank", "loss_rank")),
-            reason=pl.when(pl.col("said").is_not_null())
-            .then(pl.lit("override"))
-            .when(pl.col("rate_rank").is_not_null())
-            .then(pl.lit("named a learning rate"))
-            .otherwise(_loss_reason(name)),
+            role=pl.lit(None, dtype=pl.String),
+            confidence=pl.lit(None, dtype=pl.Float64),
         )
-        .filter(pl.col("role").is_not_null(), pl.col("role") != IGNORED)
-        .select("key", "role", "rank", "reason")
     )
+    return pl.concat([chosen, others.select(chosen.columns)])
 
 
-def _rate_rank(name: pl.Expr) -> pl.Expr:
-    return pl.coalesce(
-        pl.when(name.str.contains(pattern)).then(pl.lit(rank, pl.Int32)) for rank, pattern in enumerate(_RATES)
-    )
-
-
-def _is_loss(name: pl.Expr) -> pl.Expr:
-    return has_word(name, _LOSS | _CRITERION) & ~has_word(name, _ABOUT)
-
-
-def _loss_role(name: pl.Expr) -> pl.Expr:
-    held_out = has_word(name, _VALIDATION | _TEST)
-    return pl.when(_is_loss(name)).then(
-        pl.when(held_out).then(pl.lit("validation_loss")).otherwise(pl.lit("training_loss"))
-    )
-
-
-def _loss_rank(name: pl.Expr) -> pl.Expr:
-    """Whole losses, then error criteria, then parts of a loss; within each, the plainest name first."""
-    kind = pl.when(_is_part(name)).then(8).when(_is_criterion(name)).then(4).otherwise(0)
-    split_not_named = ~has_word(name, _TRAINING | _VALIDATION)
-    # A validation loss of single batches is noisier than its mean, a training loss of single steps says more.
-    fine = has_word(name, _VALIDATION | _TEST) & has_word(name, _FINE)
-    return (kind + 2 * split_not_named.cast(pl.Int32) + fine.cast(pl.Int32)).cast(pl.Int32)
-
-
-def _is_criterion(name: pl.Expr) -> pl.Expr:
-    return has_word(name, _CRITERION)
-
-
-def _is_part(name: pl.Expr) -> pl.Expr:
-    return has_other_word(name, _LOSS | _CRITERION | _TRAINING | _VALIDATION | _TEST | _NEUTRAL | {"error"})
-
-
-def _loss_reason(name: pl.Expr) -> pl.Expr:
+def _ruled_out() -> pl.Expr:
+    """Say why a series cannot be, by its values, what its name says; null if it can."""
+    rate, epoch = pl.col("role") == "learning_rate", pl.col("role") == "epoch"
+    loss = ~rate & ~epoch
+    longest = pl.col("logged").filter(loss).max().over("run_id")
+    counted = pl.col("whole_numbers").fill_null(False) & (pl.col("maximum") >= _COUNTED)
+    never_above_zero = (pl.col("points") == 0) | (pl.col("minimum") < 0) | (pl.col("maximum") <= 0)
     return (
-        pl.when(_is_part(name))
-        .then(pl.lit("part of a loss"))
-        .when(has_word(name, _TEST))
-        .then(pl.lit("test loss taken as validation loss"))
-        .when(_is_criterion(name))
-        .then(pl.lit("error criterion"))
-        .otherwise(pl.lit("named a loss"))
+        pl.when("said")
+        .then(None)
+        .when(rate & never_above_zero.fill_null(True))
+        .then(pl.lit("named a rate, but below zero or never above it"))
+        .when(rate & (counted | (pl.col("maximum") > _HIGHEST_RATE)))
+        .then(pl.lit("named a rate, but counts or is too high for one"))
+        .when(epoch & (pl.col("logged") == 1))
+        .then(pl.lit("an epoch logged once maps no steps"))
+        .when(epoch & ((pl.col("points") == 0) | (pl.col("minimum") < 0)).fill_null(True))
+        .then(pl.lit("named an epoch, but below zero or no number"))
+        .when(loss & (pl.col("logged") == 1) & (longest > 1))
+        .then(pl.lit("logged once: a mean or a summary, no curve"))
     )
 
 
-def _possible() -> pl.Expr:
-    """Rule out by its values what is named like a rate and is none: log rates, scores of a model called LR."""
-    is_rate = (pl.col("role") == "learning_rate") & (pl.col("reason") != "override")
-    return ~is_rate | ((pl.col("points") > 0) & (pl.col("minimum") >= 0) & (pl.col("maximum") > 0))
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort so that the first series of each run and role is the one to take."""
+    rate = pl.col("role") == "learning_rate"
+    peak = pl.when(rate).then(pl.col("maximum").round_sig_figs(3))
+    return (
+        rows.with_columns(
+            is_curve=_is_curve(),
+            # Of rates alone: how many groups reach the same peak, and where they begin.
+            shared=pl.when(rate).then(pl.len().over("run_id", "role", "rank", peak)).otherwise(0),
+            lowest=pl.when(rate).then("minimum").otherwise(0.0),
+        )
+        .sort(
+            *("run_id", "role", "said", "is_curve", "rank", "shared", "lowest", "points", "key"),
+            descending=[False, False, True, True, False, True, False, True, False],
+        )
+        .drop("shared", "lowest", "is_curve")
+    )
 
 
 def _is_curve() -> pl.Expr:
-    logged = pl.col("points") + pl.col("non_finite_points")
     varies = ((pl.col("maximum") > pl.col("minimum")) | (pl.col("non_finite_points") > 0)).fill_null(False)
     return (
-        pl.when(pl.col("role") == "learning_rate")
+        pl.when(pl.col("role").is_in(["learning_rate", "epoch"]))
         .then(pl.col("points") >= 2)
         .when(pl.col("role") == "validation_loss")
-        .then(varies & (logged >= MINIMUM_VALIDATION_POINTS))
-        .otherwise(varies & (logged >= MINIMUM_TRAINING_POINTS))
+        .then(varies & (pl.col("logged") >= MINIMUM_VALIDATION_POINTS))
+        .otherwise(varies & (pl.col("logged") >= MINIMUM_TRAINING_POINTS))
+    )
+
+
+def _parts(ordered: pl.DataFrame, first: pl.DataFrame) -> pl.DataFrame:
+    """Gather the parts of a loss where the first of a run's series is one: those logged as often as it.
+
+    Of parts that only a number tells apart, folds and loaders, the first stands alone.
+    """
+    of_first = first.filter(pl.col("family").is_not_null()).select("run_id", "role", "family", first_logged="logged")
+    parts = (
+        ordered.join(of_first, on=["run_id", "role", "family"], maintain_order="left")
+        .filter(pl.col("said") | ((pl.col("logged") - pl.col("first_logged")).abs() <= _MISSED_POINTS))
+        .filter(pl.col("said") | pl.struct("run_id", "role", "alike").is_first_distinct())
+        .filter(pl.len().over("run_id", "role") > 1)
+        .select(first.columns)
+    )
+    names = parts.group_by("run_id", "role").agg(names=pl.col("key").sort())
+    others = pl.col("names").list.set_difference(pl.concat_list("key")).list.sort().list.join(", ")
+    return (
+        parts.join(names, on=["run_id", "role"], maintain_order="left")
+        .with_columns(
+            reason=pl.format(
+                "{}part of a loss, summed with {}",
+                pl.when("said").then(pl.lit("override: ")).otherwise(pl.lit("")),
+                others,
+            ),
+            confidence=pl.when("said").then(SAID).otherwise(SUMMED),
+        )
+        .select(first.columns)
+    )
+
+
+def _alone(first: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+    """Lower the confidence where a series was one of several alike, or was logged once."""
+    alike = ordered.group_by("run_id", "role", "alike").agg(several=pl.len())
+    rate = pl.col("role") == "learning_rate"
+    once = (pl.col("logged") == 1) & ~pl.col("said")
+    several = (pl.col("several") > 1) & ~pl.col("said")
+    least = (
+        pl.when(once & rate)
+        .then(STAND_IN)
+        .when(once)
+        .then(ONCE)
+        .when(several & ~rate)
+        .then(ONE_OF_SEVERAL)
+        .otherwise(1.0)
+    )
+    added = (
+        pl.when(once & rate)
+        .then(pl.lit("; logged once: constant, or where it starts"))
+        .when(once)
+        .then(pl.lit("; logged once"))
+        .when(several & rate)
+        .then(pl.format("; the most usual of {} groups", "several"))
+        .when(several)
+        .then(pl.format("; the first of {} alike", "several"))
+        .otherwise(pl.lit(""))
+    )
+    return (
+        first.join(alike, on=["run_id", "role", "alike"], how="left", maintain_order="left")
+        .with_columns(confidence=pl.min_horizontal("confidence", least), reason=pl.col("reason") + added)
+        .select(first.columns)
     )

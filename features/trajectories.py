@@ -4,11 +4,14 @@ Real logs repeat points, resume, log a summary at step 0 when all is over, forge
 steps of one series in batches and of another in epochs.
 """
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 import polars as pl
 
 from features.columns import Columns, require_columns
+from features.series_order import EPOCH, SERIES_POINTS, VALIDATION, in_time_order, with_settled_steps
+from features.step_units import on_one_axis
+from features.trials import split_trials
 
 POINT_COLUMNS: Final[Columns] = {
     "run_id": pl.String,
@@ -29,54 +32,60 @@ TRAJECTORY_COLUMNS: Final[Columns] = {
 }
 PLAN_COLUMNS: Final[Columns] = {"run_id": pl.String, "planned_steps": pl.Int64}
 
-# In this order a run's series set the unit of its steps.
-_ROLES: Final = ("training_loss", "validation_loss", "learning_rate")
-_SERIES: Final = ("run", "role")
+Role = Literal["training_loss", "validation_loss", "learning_rate", "epoch"]
 
-# Two points a step on average, in the order of time, are measurements within the step; fewer are repetitions.
-_POINTS_A_STEP: Final = 2.0
-# Steps that run this many times faster than the reference, and end this many times further, are counted differently.
-_OTHER_UNIT: Final = 4.0
+# In the order of their numbers.
+_ROLES: Final = get_args(Role)
+_CURVES: Final = _ROLES[:EPOCH]
+_JUDGING_POINTS: Final = 10  # of the loss that says whether a run holds trials
 
 
 def trajectories(points: pl.DataFrame, roles: pl.DataFrame) -> pl.DataFrame:
-    """Turn logged points into one row a run and step.
+    """Turn logged points into one row a curve and step.
 
     Within a series: exact duplicates count once, and of two values logged at the same step and time their mean.
 
+    - Steps that begin again and again: several trials, a curve each, or the batches of an epoch, numbered in the order
+      of time (`features.trials`).
     - All points at one step, or on average two or more a step whose steps never fall in the order of time: the points
       are numbered in the order of time, and the number is the step.
     - Else at each step the earliest point stands (what was logged again came after a resumption or at the end), and a
       point at step 0 that is later than the last step is a summary and is dropped.
 
-    Between series of a run, the training loss sets the unit of the steps (else the validation loss, else the rate). A
-    series that counts in another unit is moved to the reference's step at its time.
+    Between series of a run: those that count in another unit than the reference are moved to its steps
+    (`features.step_units`). Of several series in one role the sum is taken, at the steps that all of them have.
 
-    Not a number and infinity stay: they are how a run diverged.
+    A run that was resumed keeps its offset: its first step is the first that it logged. Not a number and infinity stay:
+    they are how a run diverged.
+
+    Later points change nothing of earlier rows, except where they are what shows how a series counts: that a step holds
+    several points, that steps begin again, that two series count in different units.
 
     Parameters
     ----------
     points
         `POINT_COLUMNS`, in any order; series without a role are ignored.
     roles
-        `ROLE_COLUMNS`, at most one series for each role of a run.
+        `ROLE_COLUMNS`: the parts of a role, usually one, or "epoch".
 
     Returns
     -------
     pl.DataFrame
-        `TRAJECTORY_COLUMNS`, sorted by run_id and position (0, 1, 2 ... by step). Null: nothing logged at that step.
-        `progress` is null until `with_progress` knows the plan.
+        `TRAJECTORY_COLUMNS`, sorted by run_id and position (0, 1, 2 ... by step). `run_id` is the run's own, or
+        `<run_id>#<n>` for trial n of a run that holds several. Null: nothing logged at that step. `progress` is null
+        until `with_progress` knows the plan.
     """
     require_columns("points", points, POINT_COLUMNS)
     require_columns("roles", roles, ROLE_COLUMNS)
-    # Integers for the names: grouping millions of rows by strings costs three times as much.
-    runs = roles.select("run_id").unique().sort("run_id").with_row_index("run")
-    series = roles.join(runs, on="run_id").select(
-        "run_id", "key", "run", role=pl.col("role").replace_strict(_ROLES, range(len(_ROLES)), return_dtype=pl.Int8)
-    )
-    logged = points.join(series, on=["run_id", "key"]).select("run", "role", "step", "timestamp", "value")
-    curves = _in_one_unit(_in_order(_without_ties(logged)))
-    return _by_step(curves, runs)
+    # Numbers for the names: grouping millions of rows by strings costs many times as much.
+    series = _series_table(roles)
+    logged = points.join(series.select("run_id", "key", "series"), on=["run_id", "key"]).select(*SERIES_POINTS)
+    logged = in_time_order(logged)
+    logged, series, cyclic = split_trials(logged, series.drop("key"), _judges(logged, series))
+    settled, numbered = with_settled_steps(logged, cyclic)
+    del logged
+    curves = _with_sums(on_one_axis(settled, series, numbered), series)
+    return _by_step(curves, series)
 
 
 def with_progress(trajectories: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
@@ -100,101 +109,62 @@ def with_progress(trajectories: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFra
     )
 
 
-def _without_ties(logged: pl.DataFrame) -> pl.DataFrame:
-    """Sort by series and time, exact duplicates and ties made one."""
-    at = ("run", "role", "timestamp", "step")
-    ordered = logged.sort(*at, "value")
-    ordered = ordered.filter(~_same_as_before(*at, "value"))
-    ordered = ordered.with_columns(point=(~_same_as_before(*at)).cum_sum())
-    # What was logged in the same millisecond has no order, so no choice among it would be stable. The values are sorted
-    # by now, without which the mean of the same floats would depend on their order.
-    tied = ordered.filter(~pl.col("point").is_unique())
-    if tied.is_empty():
-        return ordered.drop("point")
-    means = tied.group_by("point", maintain_order=True).agg(pl.col(*at).first(), pl.col("value").mean())
-    single = ordered.filter(pl.col("point").is_unique())
-    return pl.concat([single, means.select(single.columns)]).sort("point").drop("point")
-
-
-def _same_as_before(*columns: str) -> pl.Expr:
-    return pl.all_horizontal(pl.col(column).eq_missing(pl.col(column).shift()) for column in columns)
-
-
-def _in_order(points: pl.DataFrame) -> pl.DataFrame:
-    """Settle the step of each point of each series; `numbered` says whether it is its number in time."""
-    one_step = pl.col("step").n_unique().over(_SERIES) == 1
-    # A value logged twice at its step, by a callback and by hand, is one point.
-    first_of_its_value = pl.struct("step", "value").is_first_distinct().over(_SERIES)
-    points = points.filter(one_step | first_of_its_value)
-    steps = pl.col("step").n_unique().over(_SERIES)
-    forward = (pl.col("step").diff().fill_null(0) >= 0).all().over(_SERIES)
-    crowded = pl.len().over(_SERIES) >= _POINTS_A_STEP * steps
-    points = points.with_columns(numbered=crowded & forward)
-    numbered = points.filter("numbered").with_columns(step=pl.int_range(pl.len()).over(_SERIES).cast(pl.Int64))
-    stepped = points.filter(~pl.col("numbered")).unique([*_SERIES, "step"], keep="first", maintain_order=True)
-    end = pl.col("timestamp").get(pl.col("step").arg_max()).over(_SERIES)
-    summary = (pl.col("step") == 0) & (pl.col("timestamp") > end)
-    return pl.concat([numbered, stepped.filter(~summary)])
-
-
-def _in_one_unit(points: pl.DataFrame) -> pl.DataFrame:
-    """Move the series of a run that count in another unit than its reference to the reference's steps."""
-    shape = points.group_by(_SERIES).agg(
-        pl.len().alias("length"),
-        pl.col("numbered").first(),
-        last=pl.col("step").max(),
-        steps=pl.col("step").max() - pl.col("step").min(),
-        time=pl.col("timestamp").max() - pl.col("timestamp").min(),
-    )
-    reference = shape.sort(_SERIES).unique("run", keep="first", maintain_order=True)
-    compared = shape.join(reference, on="run", suffix="_reference").with_columns(_other_unit().alias("other_unit"))
-    points = points.join(compared.select(*_SERIES, "other_unit"), on=_SERIES)
-    moved = _moved(points.filter("other_unit"), points.join(reference.select(_SERIES), on=_SERIES, how="semi"))
-    columns = ["run", "role", "step", "value"]
-    return pl.concat([points.filter(~pl.col("other_unit")).select(columns), moved.select(columns)])
-
-
-def _other_unit() -> pl.Expr:
-    is_reference = pl.col("role") == pl.col("role_reference")
-    numbered_alone = pl.col("numbered") != pl.col("numbered_reference")
-    numbered_apart = (
-        pl.col("numbered") & pl.col("numbered_reference") & (pl.col("length") != pl.col("length_reference"))
-    )
-    further = pl.col("last").clip(1) / pl.col("last_reference").clip(1)
-    faster = (pl.col("steps") / pl.col("time").clip(1)) / (pl.col("steps_reference") / pl.col("time_reference").clip(1))
-    counted_apart = _far_from_one(further) & _far_from_one(faster)
-    # One point has no unit that could be told from its step.
-    alone = pl.col("length") == 1
-    is_curve = pl.col("length_reference") > 1
-    return is_curve & ~is_reference & (alone | numbered_alone | numbered_apart | counted_apart)
-
-
-def _far_from_one(ratio: pl.Expr) -> pl.Expr:
-    return (ratio > _OTHER_UNIT) | (ratio < 1 / _OTHER_UNIT)
-
-
-def _moved(points: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
-    """Give each point the reference's step at its time; of several at one step the last stands."""
-    clock = reference.select("run", "timestamp", "step").sort("timestamp", "step")
-    first = clock.group_by("run").agg(first_step=pl.col("step").min())
+def _series_table(roles: pl.DataFrame) -> pl.DataFrame:
+    """Give each series a number, by run, role and name; `parts` says of how many a role is the sum."""
     return (
-        points.drop("step")
-        .sort("timestamp", "run", "role")
-        .join_asof(clock, on="timestamp", by="run", strategy="backward", check_sortedness=False)
-        .join(first, on="run", how="left", maintain_order="left")
-        .with_columns(step=pl.coalesce("step", "first_step"))
-        .unique([*_SERIES, "step"], keep="last", maintain_order=True)
-    )
-
-
-def _by_step(curves: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
-    return (
-        curves.group_by("run", "step")
-        .agg(pl.col("value").filter(pl.col("role") == code).first().alias(role) for code, role in enumerate(_ROLES))
-        .sort("run", "step")
-        .with_columns(
-            position=pl.int_range(pl.len()).over("run").cast(pl.Int64), progress=pl.lit(None, dtype=pl.Float64)
+        roles.select(
+            "run_id", "key", role=pl.col("role").replace_strict(_ROLES, range(len(_ROLES)), return_dtype=pl.Int8)
         )
-        .join(runs, on="run", how="left", maintain_order="left")
-        .select(*TRAJECTORY_COLUMNS)
+        .sort("run_id", "role", "key")
+        .with_row_index("series")
+        .with_columns(run=pl.col("run_id").rle_id(), parts=pl.len().over("run_id", "role"))
     )
+
+
+def _judges(logged: pl.DataFrame, series: pl.DataFrame) -> pl.Series:
+    """Choose the loss that says whether its run holds trials: the first that is long enough."""
+    long_enough = logged["series"].value_counts().filter(pl.col("count") >= _JUDGING_POINTS)
+    losses = series.filter(pl.col("role") <= VALIDATION)
+    return losses.join(long_enough, on="series", maintain_order="left").unique(
+        "run", keep="first", maintain_order=True
+    )["series"]
+
+
+def _with_sums(curves: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
+    """Put the sum of its parts in the place of each role, as run, role, step, value."""
+    curves = curves.join(series.select("series", "run", "role", "parts"), on="series").drop("series")
+    whole = curves.filter(pl.col("parts") == 1).drop("parts")
+    parts = curves.filter(pl.col("parts") > 1)
+    if parts.is_empty():
+        return whole
+    sums = (
+        parts.group_by("run", "role", "step")
+        # Sorted, without which the sum of the same floats would depend on their order.
+        .agg(pl.col("value").sort().sum(), complete=pl.len() == pl.col("parts").first())
+        .filter("complete")
+    )
+    return pl.concat([whole, sums.select(whole.columns)])
+
+
+def _by_step(curves: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
+    """Bring the roles of a run and step, which are neighbours once sorted, into one row."""
+    ordered = curves.sort("run", "step", "role")
+    same = [
+        (pl.col("run") == pl.col("run").shift(-ahead)) & (pl.col("step") == pl.col("step").shift(-ahead))
+        for ahead in (1, 2)
+    ]
+
+    def value_of(role: int) -> pl.Expr:
+        is_role, value = pl.col("role") == role, pl.col("value")
+        ahead = [pl.when(same[n - 1] & is_role.shift(-n)).then(value.shift(-n)) for n in (1, 2)]
+        return pl.coalesce(pl.when(is_role).then(value), *ahead)
+
+    first = (pl.col("run") != pl.col("run").shift()) | (pl.col("step") != pl.col("step").shift())
+    rows = ordered.select(
+        "run", "step", *(value_of(number).alias(role) for number, role in enumerate(_CURVES)), first=first
+    ).filter(pl.col("first").fill_null(True))
+    names = series.select("run", "run_id").unique().sort("run_id")
+    rows = names.join(rows, on="run", maintain_order="left_right")
+    return rows.with_columns(
+        position=pl.int_range(pl.len()).over("run"), progress=pl.lit(None, dtype=pl.Float64)
+    ).select(*TRAJECTORY_COLUMNS)

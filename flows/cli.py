@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: greedylr init")(init)
     app.command(epilog="Example: greedylr ingest sqlite:////srv/mlflow.db mlruns.db")(ingest)
     app.command(epilog="Example: greedylr runs --json")(runs)
+    app.command(epilog="Example: greedylr inspect bold-crane-12")(inspect)
     app.command(epilog="Example: greedylr run --dry-run")(run)
     app.command(epilog='Example: greedylr promote mnist-mlp-sgd 3 --reason "held on our nightly training"')(promote)
     app.command(epilog='Example: greedylr rollback mnist-mlp-sgd --reason "loss spikes on the large data set"')(
@@ -175,6 +176,30 @@ def runs(config: CONFIG = DEFAULT_CONFIG, warehouse: WAREHOUSE = None, as_json: 
         return
     for table in runs_tables(overview):
         console().print(table)
+
+
+def inspect(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN|GROUP", help="A run's id or name, the beginning of one, or a group's name.")
+    ],
+    config: CONFIG = DEFAULT_CONFIG,
+    warehouse: WAREHOUSE = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Show a run as we see it: its series and their roles, its curve, its settings, what is wrong; or a group."""
+    from flows.inspection import found, inspected_group, inspected_run, plain
+    from flows.inspection_tables import group_tables, run_tables
+
+    road = _described(config, warehouse)
+    wanted = found(road, name)
+    facts = inspected_run(road, wanted.name) if wanted.kind == "run" else inspected_group(road, wanted.name)
+    if as_json:
+        typer.echo(json.dumps(plain(facts), indent=2))
+        return
+    output = console()
+    in_ascii = not output.encoding.lower().startswith("utf")
+    for table in run_tables(facts, plain=in_ascii) if wanted.kind == "run" else group_tables(facts):
+        output.print(table)
 
 
 def run(

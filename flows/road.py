@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from features.grouping import groups
 from features.run_descriptors import run_descriptors
 from features.series_roles import possible_names, series_roles
 from features.trajectories import trajectories, with_progress
+from features.trials import parent_run_id, with_trials
 from flows.progress import Report, silent
-from flows.stage_keys import stage_key
+from flows.stage_keys import Part, stage_key
 from greedylr.lookup import bundled_presets, load_preset
 from greedylr.preset import Candidate
 from greedylr.strict_json import encode
@@ -35,8 +37,8 @@ from pipeline.selection import Selection
 from pipeline.settings import IngestSettings, Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
-ROLES_VERSION = 1
-DESCRIBE_VERSION = 1
+ROLES_VERSION = 2
+DESCRIBE_VERSION = 2
 LEARN_VERSION = 1
 
 # A store that was moved or copied is another source with the same runs: each is history once, as it was read last.
@@ -44,6 +46,9 @@ RUNS = (
     "select * from runs where not is_ours "
     "qualify row_number() over (partition by run_uuid order by ingested_at desc, run_id) = 1 order by run_id"
 )
+
+# Points of the runs whose curves are made at a time: what bounds memory, however much the stores hold.
+POINTS_AT_ONCE = 1_000_000
 
 # What a run was configured with. MLflow's own tags (who started it, a note) say nothing of what was trained.
 CONFIGURED = """
@@ -95,7 +100,7 @@ class Learned:
     Parameters
     ----------
     runs
-        Number of usable runs.
+        Number of usable runs, each trial of a search counted as one.
     fingerprint
         Hash of the runs' content.
     statistics
@@ -131,7 +136,7 @@ def ingest(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> In
         registry_uri=road.settings.registry_uri,
         allow_registry_as_source=road.settings.allow_registry_as_source,
         selection=_selection(road.settings.ingest),
-        choose_series=possible_names,
+        choose_series=partial(possible_names, overrides=road.settings.roles.said),
         full=full,
         progress=progress,
     )
@@ -145,7 +150,7 @@ def ingestion_plan(road: Road, sources: Sequence[str] = (), *, full: bool = Fals
         registry_uri=road.settings.registry_uri,
         allow_registry_as_source=road.settings.allow_registry_as_source,
         selection=_selection(road.settings.ingest),
-        choose_series=possible_names,
+        choose_series=partial(possible_names, overrides=road.settings.roles.said),
         full=full,
     )
 
@@ -166,9 +171,11 @@ def describe(road: Road) -> list[str]:
     runs = road.warehouse.frame(RUNS)
     # The rows of these stages bear run ids, which name the source; they are cheap to make again.
     seen = fingerprint(road.warehouse, runs, of_copies=True)
-    _assign_roles(road, stage_key("roles", ROLES_VERSION, runs=seen))
+    said = _said(road)
+    roles = stage_key("roles", ROLES_VERSION, runs=seen, said=said)
+    _assign_roles(road, roles)
     by = list(road.settings.groups.by)
-    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=ROLES_VERSION, by=list(by))
+    key = stage_key("describe", DESCRIBE_VERSION, runs=seen, roles=roles, by=list(by))
     if road.warehouse.stage_key(EVERY_GROUP, "describe") != key:
         _describe_runs(road, runs, key)
     return road.warehouse.frame("select distinct group_name from run_groups order by 1")["group_name"].to_list()
@@ -196,16 +203,17 @@ def fingerprint(warehouse: Warehouse, runs: pl.DataFrame, *, of_copies: bool = F
 
 def learn(road: Road, group: str) -> Learned:
     """Return the statistics of a group's logs, and write them down where they are new."""
-    runs = road.warehouse.frame(
-        "select runs.* from runs join run_groups using (run_id) where group_name = ? order by run_id", [group]
-    )
+    curves = road.warehouse.frame("select run_id from run_groups where group_name = ?", [group])
+    parents = curves.select(parent_run_id(pl.col("run_id")).unique())["run_id"].to_list()
+    runs = road.warehouse.frame("select * from runs where run_id in (select unnest(?)) order by run_id", [parents])
     seen = fingerprint(road.warehouse, runs)
-    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION)
+    said = _said(road)
+    key = stage_key("learn", LEARN_VERSION, runs=seen, describe=DESCRIBE_VERSION, roles=ROLES_VERSION, said=said)
     statistics = group_statistics(group_history(road.warehouse, group))
     if road.warehouse.stage_key(group, "learn") != key:
         rows = pl.DataFrame({"statistics": [json.dumps(encode(statistics))]})
         road.warehouse.finish_stage(group, "learn", key, {"group_statistics": rows})
-    return Learned(group=group, runs=len(runs), fingerprint=seen, statistics=statistics, key=key)
+    return Learned(group=group, runs=len(curves), fingerprint=seen, statistics=statistics, key=key)
 
 
 def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
@@ -251,22 +259,45 @@ def _numbers(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
+def _said(road: Road) -> list[Part]:
+    """Return the roles that the settings say, in their order, for globs come one before the other."""
+    return [[name, role] for name, role in road.settings.roles.said.items()]
+
+
 def _assign_roles(road: Road, key: str) -> None:
     if road.warehouse.stage_key(EVERY_GROUP, "roles") != key:
-        roles = series_roles(road.warehouse.frame("from series"))
+        roles = series_roles(road.warehouse.frame("from series"), road.settings.roles.said)
         road.warehouse.finish_stage(EVERY_GROUP, "roles", key, {"series_roles": roles})
 
 
 def _describe_runs(road: Road, runs: pl.DataFrame, key: str) -> None:
     params = road.warehouse.frame("from params")
     tags = road.warehouse.frame("from tags")
-    curves = trajectories(road.warehouse.frame("from role_points"), road.warehouse.frame("from series_roles"))
-    # Whether a run logged anything is a matter of its source, not of the series that were copied.
-    logged = runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points"))
-    described = run_descriptors(logged, params, curves)
+    curves, described = zip(*(_described(road, some, params) for some in _chunks(runs)), strict=True)
+    usable = pl.concat(described)
     tables = {
-        "trajectories": with_progress(curves, described),
-        "usable_runs": described,
-        "run_groups": groups(runs, params, described, road.settings.groups.by, tags=tags),
+        "trajectories": pl.concat(curves),
+        "usable_runs": usable,
+        "run_groups": groups(with_trials(runs, usable), params, usable, road.settings.groups.by, tags=tags),
     }
     road.warehouse.finish_stage(EVERY_GROUP, "describe", key, tables)
+
+
+def _chunks(runs: pl.DataFrame) -> list[pl.DataFrame]:
+    """Cut the runs into pieces whose points fit into memory with ease."""
+    before = pl.col("point_count").cum_sum() - pl.col("point_count")
+    return runs.with_columns(chunk=before // POINTS_AT_ONCE).partition_by("chunk", include_key=False) or [runs]
+
+
+def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the curves of some runs, and the table that describes these runs."""
+    run_ids = runs["run_id"].to_list()
+    points, roles = (
+        road.warehouse.frame(f"from {table} where run_id in (select unnest(?))", [run_ids])
+        for table in ("role_points", "series_roles")
+    )
+    curves = trajectories(points, roles)
+    # Whether a run logged anything is a matter of its source, not of the series that were copied.
+    logged = runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points"))
+    described = run_descriptors(logged, params.join(runs.select("run_id"), on="run_id", how="semi"), curves)
+    return with_progress(curves, described), described

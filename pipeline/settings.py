@@ -32,8 +32,11 @@ ADDRESS = re.compile(r"\w+(\+\w+)?://|file:")
 WORKLOAD = re.compile(r"(?P<place>reference|.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[\w-]+)")
 
 
-# Where the tables [groups.NAME] are gathered while they are read: no key of a file can be called so by chance.
+# Where the tables [groups.NAME] and the metrics of [roles] are gathered while they are read: no key of a file can be
+# called so by chance.
 NAMED = "[groups.NAME]"
+
+RoleOrIgnored = Literal["training_loss", "validation_loss", "learning_rate", "epoch", "ignored"]
 
 
 def _matching(pattern: re.Pattern[str]) -> AfterValidator:
@@ -200,6 +203,28 @@ class GroupsSettings(_Table):
         return {**{key: value for key, value in table.items() if key not in named}, NAMED: named}
 
 
+class RolesSettings(_Table):
+    """[roles]: what a metric is, where its name misleads; every key is the name of a metric."""
+
+    said: Mapping[str, RoleOrIgnored] = Field(
+        default_factory=dict,
+        validation_alias=NAMED,
+        description="What a metric is where its name misleads: its exact name, or a glob with * ? [], and its role.\n"
+        "Exact names come first, then globs in their order. Metrics said to be one loss are summed step by step.\n"
+        "`greedylr inspect RUN` shows the roles of a run and the reasons.",
+        json_schema_extra={
+            "rule": '"training_loss", "validation_loss", "learning_rate", "epoch" or "ignored"',
+            "remedy": "a metric with dots, slashes or globs in its name goes in quotes",
+            "example": '"energy/total" = "training_loss"\n"*/sanity_loss" = "ignored"',
+        },
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, table: Any) -> Any:
+        return {NAMED: table} if isinstance(table, dict) else table
+
+
 class BudgetSettings(_Table):
     """[budget]: what a refresh may cost."""
 
@@ -263,6 +288,7 @@ class Settings(_Table):
     )
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     groups: GroupsSettings = Field(default_factory=GroupsSettings)
+    roles: RolesSettings = Field(default_factory=RolesSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
 
@@ -360,6 +386,8 @@ def _field_at(location: tuple[int | str, ...]) -> tuple[type[_Table], FieldInfo 
     model: type[_Table] = Settings
     parts = iter(location)
     for part in parts:
+        if model is RolesSettings and part == NAMED:
+            return model, model.model_fields["said"]
         if model is GroupsSettings and part == NAMED:
             next(parts, None)
             model = GroupSettings
@@ -387,6 +415,7 @@ def template() -> str:
         "ingest": IngestSettings,
         "groups": GroupsSettings,
         'groups."NAME"': GroupSettings,
+        "roles": RolesSettings,
         "budget": BudgetSettings,
         "promotion": PromotionSettings,
     }
@@ -413,6 +442,10 @@ def _template_lines(model: type[_Table], *, commented: bool = False) -> Iterator
         if not isinstance(field.json_schema_extra, dict):
             continue
         yield from (f"# {line}" for line in str(field.description).splitlines())
+        if field.validation_alias == NAMED:
+            yield from (f"# {line}" for line in str(field.json_schema_extra["example"]).splitlines())
+            yield ""
+            continue
         value = field.json_schema_extra["example"] if field.default is None else _toml(field.default)
         yield f"{'# ' if commented or field.default is None else ''}{key} = {value}"
         yield ""

@@ -89,6 +89,15 @@ def public_file_stores(public_archive: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
+def public_histories(public_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole archive of public MLflow stores, unpacked: one folder a repository; skips where it is absent."""
+    folder = tmp_path_factory.mktemp("public_histories")
+    with tarfile.open(public_archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mlflow_store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow SQLite store. Its migrations take nine seconds, so everyone copies this one."""
     from mlflow.tracking import MlflowClient

@@ -52,6 +52,7 @@ def test_a_run_is_described_whole():
         "diverged": False,
         "final_loss": pytest.approx(3.0 - 19 / 20),
         "planned_steps": 25,
+        "first_step": 0,
     }
 
 

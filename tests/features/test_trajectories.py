@@ -1,11 +1,14 @@
+import itertools
 import math
 
+import hypothesis
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.trajectories import POINT_COLUMNS, TRAJECTORY_COLUMNS, trajectories, with_progress
+from features.trajectories import POINT_COLUMNS, ROLE_COLUMNS, TRAJECTORY_COLUMNS, trajectories, with_progress
+from features.trials import MINIMUM_TRIALS
 
 ROLES = {"loss": "training_loss", "val_loss": "validation_loss", "lr": "learning_rate"}
 
@@ -119,6 +122,56 @@ def test_a_sparser_series_of_the_same_unit_keeps_its_steps():
     assert [(step, validation) for step, _, validation, _ in found if validation] == [(100, 2.5), (195, 1.9)]
 
 
+def test_a_run_resumed_in_a_new_one_keeps_its_offset():
+    # And a sibling that got no further than one point.
+    logged = [(step, 1000 * step, 1.0 - step / 100) for step in range(46, 60)]
+    frame = pl.concat([points(loss=logged), points(loss=[(0, 5, 2.0)]).with_columns(run_id=pl.lit("b"))])
+    found = trajectories(frame, roles(frame))
+    assert found.filter(pl.col("run_id") == "a").select("position", "step").rows() == list(enumerate(range(46, 60)))
+    assert found.filter(pl.col("run_id") == "b").select("position", "step", "training_loss").rows() == [(0, 0, 2.0)]
+    plan = pl.DataFrame({"run_id": ["a", "b"], "planned_steps": [92, 92]})
+    assert with_progress(found, plan)["progress"].to_list() == [*(step / 92 for step in range(46, 60)), 0.0]
+
+
+def test_the_parts_of_a_loss_are_summed_where_all_are_there():
+    parts = {
+        "box": [(0, 10, 1.0), (1, 20, 0.5), (2, 30, 0.25), (3, 40, 0.125)],
+        "cls": [(0, 11, 2.0), (1, 21, 1.0), (3, 41, 0.5)],
+        "dfl": [(0, 12, 4.0), (1, 22, math.nan), (2, 32, 1.0), (3, 42, 0.5)],
+    }
+    frame = points(**parts, val_loss=[(2, 33, 9.0)])
+    parts_and_loss = (
+        frame.select("run_id", "key")
+        .unique()
+        .with_columns(
+            role=pl.when(pl.col("key") == "val_loss").then(pl.lit("validation_loss")).otherwise(pl.lit("training_loss"))
+        )
+    )
+    found = trajectories(frame, parts_and_loss).select("step", "training_loss", "validation_loss").rows()
+    assert (found[0], found[2:]) == ((0, 7.0, None), [(2, None, 9.0), (3, 1.125, None)])
+    assert found[1][0] == 1
+    assert math.isnan(found[1][1])
+
+
+@pytest.mark.parametrize("name", ["train/box loss", " loss\n", "Ünïcode ∇ϵ", "None", "Loss"])
+def test_a_series_is_known_by_its_exact_name(name):
+    frame = pl.concat([
+        points(loss=[(0, 1, 5.0)]).with_columns(key=pl.lit(name)),
+        points(loss=[(0, 1, 7.0)]).with_columns(key=pl.lit(name.strip().lower() + "_")),
+    ])  # fmt: skip
+    role = pl.DataFrame([("a", name, "training_loss")], schema=ROLE_COLUMNS, orient="row")
+    assert trajectories(frame, role)["training_loss"].to_list() == [5.0]
+
+
+def test_a_rate_that_stays_the_same_within_an_epoch_goes_with_the_losses_of_its_time():
+    # The step is the epoch; everything is logged every batch.
+    losses = [(n // 5, 100 * n, 3.0 - n / 50) for n in range(50)]
+    rates = [(n // 5, 100 * n + 1, 0.1 / 2 ** (n // 5)) for n in range(50)]
+    found = curve(loss=losses, lr=rates)
+    assert [row[0] for row in found] == list(range(50))
+    assert [row[3] for row in found if row[3] is not None] == [0.1 / 2**epoch for epoch in range(10)]
+
+
 def test_series_without_a_role_are_left_out():
     frame = points(loss=[(0, 1, 1.0)], val_loss=[(0, 1, 2.0)])
     only = roles(frame).filter(pl.col("key") == "loss")
@@ -191,10 +244,64 @@ def test_every_run_has_each_step_once_in_order(rows):
     assert found["position"].to_list() == list(range(found.height))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0.1, 10), min_size=3, max_size=30), st.integers(1, 29))
-def test_later_points_do_not_change_the_earlier_rows(values, seen):
-    logged = [(step, 1000 * step, value) for step, value in enumerate(values)]
-    early, late = points(loss=logged[:seen]), points(loss=logged)
+def slowly(rows):
+    """The rules for one series whose steps do not begin again and again, in plain Python: (step, value) by step."""
+    ordered = sorted(set(rows), key=lambda row: (row[1], row[0], math.isnan(row[2]), row[2]))
+    at = {}
+    for step, timestamp, value in ordered:
+        at.setdefault((timestamp, step), []).append(value)
+    single = [(step, timestamp, sum(values) / len(values)) for (timestamp, step), values in at.items()]
+    if len({step for step, _, _ in single}) > 1:
+        seen = set()
+        single = [p for p in single if not ((p[0], repr(p[2])) in seen or seen.add((p[0], repr(p[2]))))]
+    steps = [step for step, _, _ in single]
+    if len(steps) > len(set(steps)) == 1 or (len(steps) >= 2 * len(set(steps)) and steps == sorted(steps)):
+        return [(number, value) for number, (_, _, value) in enumerate(single)]
+    first = {}
+    for step, timestamp, value in single:
+        first.setdefault(step, (timestamp, value))
+    if 0 in first and first[0][0] > first[max(first)][0]:
+        del first[0]
+    return [(step, first[step][1]) for step in sorted(first)]
+
+
+def beginnings(rows):
+    steps = [step for _, step in sorted((timestamp, step) for step, timestamp, _ in rows)]
+    return 1 + sum(step == min(steps) < before for before, step in itertools.pairwise(steps))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 60), st.sampled_from([0.25, 0.5, 1.0, 2.0, math.inf])),
+        min_size=1,
+        max_size=40,
+    ).filter(lambda rows: beginnings(rows) < MINIMUM_TRIALS)
+)
+def test_one_series_comes_out_as_the_rules_say_in_plain_python(rows):
+    assert losses(*rows) == slowly(rows)
+
+
+GROWING = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(1, 5000), st.floats(0.1, 10), st.booleans(), st.booleans()),
+    min_size=2,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROWING, st.data())
+def test_later_points_change_nothing_of_earlier_rows_where_steps_and_time_go_on_together(rows, data):
+    logged, step, time = [], 0, 0
+    for ahead, later, value, validated, has_rate in rows:
+        step, time = step + ahead, time + later
+        logged.append(("loss", step, time, value))
+        logged += [("val_loss", step, time, value + 1)] * validated + [("lr", step, time, 0.1)] * has_rate
+    # No unit can be told from one point: what counts is how series go on that have begun.
+    frame = logged_frame(logged)
+    seen = data.draw(st.integers(0, len(rows)))
+    until = sum(row[1] for row in rows[:seen])
+    early = frame.filter(pl.col("timestamp") <= until)
+    hypothesis.assume(early.group_by("key").len().filter(pl.col("len") == 1).is_empty())
     before = trajectories(early, roles(early))
-    assert trajectories(late, roles(late)).head(before.height).equals(before, null_equal=True)
+    assert trajectories(frame, roles(frame)).head(before.height).equals(before, null_equal=True)

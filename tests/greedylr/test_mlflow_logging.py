@@ -79,7 +79,15 @@ def test_explored_factor_is_logged_with_its_probability(store: str) -> None:
 def test_next_refresh_finds_rate_and_loss_by_their_names() -> None:
     keys = ["learning_rate", "learning_rate_1", "smoothed_train_loss", "greedylr.decision", "greedylr.explored_factor"]
     series = pl.DataFrame(
-        {"run_id": "r", "key": keys, "points": 40, "non_finite_points": 0, "minimum": 0.1, "maximum": 1.0}
+        {
+            "run_id": "r",
+            "key": keys,
+            "points": 40,
+            "non_finite_points": 0,
+            "minimum": 0.1,
+            "maximum": 1.0,
+            "whole_numbers": False,
+        }
     )
     roles = series_roles(series.cast({"points": pl.Int64, "non_finite_points": pl.Int64}))
     assert dict(roles.select("role", "key").iter_rows()) == {

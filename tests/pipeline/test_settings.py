@@ -1,9 +1,11 @@
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pipeline.settings import GroupSettings, Settings, load_settings, template, write_template
+from features.series_names import IGNORED, Role
+from pipeline.settings import GroupSettings, RoleOrIgnored, Settings, load_settings, template, write_template
 
 
 @pytest.fixture
@@ -47,12 +49,14 @@ def test_the_file_of_init_names_every_key(file: Path) -> None:
         "allow_registry_as_source",
         "ingest",
         "groups",
+        "roles",
         "budget",
         "promotion",
     ]
     assert list(table["ingest"]) == ["experiment", "since", "where", "max_runs_per_group", "metrics", "all_series"]
     assert list(table["groups"]) == ["by", "min_runs", "NAME"]
     assert list(table["groups"]["NAME"]) == ["workload", "steps", "timeout_minutes", "learning_rate"]
+    assert table["roles"] == {"energy/total": "training_loss", "*/sanity_loss": "ignored"}
     assert list(table["budget"]) == ["max_seeds", "max_replicas", "nightly_device_hours"]
     assert list(table["promotion"]) == ["mode"]
     # As it stands with every example switched on, the file is valid.
@@ -103,6 +107,15 @@ def test_a_group_has_its_own_table(file: Path) -> None:
     assert settings.group("other") == GroupSettings()
 
 
+def test_roles_are_said_by_the_names_of_metrics_or_globs_in_their_order(file: Path) -> None:
+    said = load(file, '[roles]\n"val/*" = "ignored"\nenergy = "training_loss"\nsaid = "epoch"').roles.said
+    assert list(said.items()) == [("val/*", "ignored"), ("energy", "training_loss"), ("said", "epoch")]
+
+
+def test_the_roles_that_can_be_said_are_those_that_the_rules_give() -> None:
+    assert get_args(RoleOrIgnored) == (*get_args(Role), IGNORED)
+
+
 def test_a_group_may_be_called_as_a_field_of_ours(file: Path) -> None:
     assert load(file, "[groups.named]\nsteps = 50").group("named").steps == 50
 
@@ -114,7 +127,7 @@ def test_a_group_may_be_called_as_a_field_of_ours(file: Path) -> None:
         (
             "zzz = 1",
             "zzz is no known key; keys here are warehouse, sources, registry_uri, allow_registry_as_source, ingest, "
-            "groups, budget, promotion",
+            "groups, roles, budget, promotion",
         ),
         (
             "[ingest]\nsince = 'lately'",
@@ -137,6 +150,18 @@ def test_a_group_may_be_called_as_a_field_of_ours(file: Path) -> None:
         ("[groups]\nmin_run = 3", "groups.min_run is no known key; did you mean min_runs?"),
         ("[groups]\nnamed = 3", "groups.named is no known key; keys here are by, min_runs"),
         ("[groups.a-b]\nstep = 50", "groups.a-b.step is no known key; did you mean steps?"),
+        (
+            "[roles]\nenergy = 'loss'",
+            'roles.energy must be "training_loss", "validation_loss", "learning_rate", "epoch" or "ignored", '
+            "got 'loss'; "
+            "a metric with dots, slashes or globs in its name goes in quotes",
+        ),
+        (
+            "[roles]\ntrain.loss = 'training_loss'",
+            'roles.train must be "training_loss", "validation_loss", "learning_rate", "epoch" or "ignored", got '
+            "{'loss': 'training_loss'}; a metric with dots, slashes or globs in its name goes in quotes",
+        ),
+        ("roles = 3", "roles must be a table, got 3; write [roles] above its keys"),
         ("[budget]\nmax_seed = 5", "budget.max_seed is no known key; did you mean max_seeds?"),
         (
             "[groups.a-b]\nlearning_rate = 0",

@@ -29,9 +29,9 @@ TABLES = {
     "params": "run_id key value",
     "tags": "run_id key value",
     "metrics": "run_id key step timestamp value",
-    "series_roles": "run_id key role reason",
+    "series_roles": "run_id key role confidence reason",
     "trajectories": "run_id position step progress training_loss validation_loss learning_rate",
-    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps",
+    "usable_runs": "run_id usable reason optimizer starting_rate schedule diverged final_loss planned_steps first_step",
     "run_groups": "group_name run_id",
     "group_statistics": "group_name statistics",
     "candidates": "group_name position name candidate",
@@ -310,7 +310,8 @@ def test_a_stage_of_every_group_replaces_whole_tables(warehouse):
 
 def test_a_stage_replaces_the_rows_of_its_groups_runs_in_tables_by_run(warehouse):
     def roles(*runs):
-        return pl.DataFrame([{"run_id": run, "key": "loss", "role": "training_loss", "reason": "r"} for run in runs])
+        row = {"key": "loss", "role": "training_loss", "confidence": 0.9, "reason": "r"}
+        return pl.DataFrame([{"run_id": run, **row} for run in runs])
 
     warehouse.finish_stage(EVERY_GROUP, "groups", "1", {"run_groups": groups_frame(("mnist", "a/1"), ("mnist", "a/2"))})
     warehouse.finish_stage(EVERY_GROUP, "roles", "1", {"series_roles": roles("a/1", "a/2", "a/3", "a/4")})
@@ -338,7 +339,9 @@ def test_wrong_columns_are_refused_with_the_difference_and_nothing_is_written(wa
 def test_a_stage_is_written_whole_or_not_at_all(warehouse):
     tables = {
         "run_groups": groups_frame(("mnist", "a/1")),
-        "series_roles": pl.DataFrame({"run_id": ["a/1"], "key": ["x"], "role": ["momentum"], "reason": ["r"]}),
+        "series_roles": pl.DataFrame(
+            {"run_id": ["a/1"], "key": ["x"], "role": ["momentum"], "confidence": [0.9], "reason": ["r"]}
+        ),
     }
     with pytest.raises(duckdb.ConstraintException):
         warehouse.finish_stage("mnist", "groups", "1", tables)
