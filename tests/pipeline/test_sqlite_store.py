@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from pipeline.errors import SourceUnreadableError
-from pipeline.sources.source import RUN_COLUMNS
+from pipeline.sources.source import RUN_COLUMNS, Scope
 from pipeline.sources.sqlite_store import SQLiteStore
 
 # The tables of an MLflow store of 2022 (revision 97727af70f4d before `deleted_time`), as far as a reader needs them.
