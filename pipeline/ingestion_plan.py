@@ -16,8 +16,8 @@ from pipeline.sources.opening import canonical_uri, open_source
 from pipeline.sources.source import UNCOUNTED, Source
 from pipeline.warehouse import Warehouse
 
-_SAMPLE_POINTS: Final = 100_000
-"""Five runs where the source cannot count, as `expected_points` takes them."""
+_SAMPLE_POINTS: Final = 200_000
+"""Ten runs where the source cannot count, as `expected_points` takes them."""
 
 _WRITTEN_PER_SECOND: Final = 1_000_000
 """Points that the warehouse takes in, on a slow core: `benchmarks/whole_ingestion.py` shows about twice as many."""
@@ -79,10 +79,11 @@ def _plan(
 
 
 def _sample(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None) -> tuple[pl.DataFrame, float | None]:
-    """Read a few runs; return how many points each of their chosen series has, and how many come in a second."""
+    """Read a few runs from here and there; return how many points each of their chosen series has, and how many come in a second."""
     run_uuids: list[str] = []
     expected = 0
-    for run_uuid, points in zip(runs["run_uuid"], expected_points(runs), strict=True):
+    shuffled = runs.sample(fraction=1.0, shuffle=True, seed=0)
+    for run_uuid, points in zip(shuffled["run_uuid"], expected_points(shuffled), strict=True):
         if run_uuids and expected + points > _SAMPLE_POINTS:
             break
         run_uuids.append(run_uuid)
@@ -91,10 +92,10 @@ def _sample(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None) -> 
         return _per_series(pl.DataFrame(schema={"run_uuid": pl.String, "key": pl.String})), None
     keys = None if choose is None else sorted(choose(read_series(source, run_uuids)["key"].unique().to_pylist()))
     started = time.perf_counter()
-    points = pl.from_arrow(read_points(source, run_uuids, keys))
+    read = pl.from_arrow(read_points(source, run_uuids, keys))
     seconds = time.perf_counter() - started
-    assert isinstance(points, pl.DataFrame)
-    return _per_series(points.select("run_uuid", "key")), len(points) / seconds if len(points) else None
+    assert isinstance(read, pl.DataFrame)
+    return _per_series(read.select("run_uuid", "key")), len(read) / seconds if len(read) else None
 
 
 def _per_series(points: pl.DataFrame) -> pl.DataFrame:
