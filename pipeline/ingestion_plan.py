@@ -79,7 +79,7 @@ def _plan(
 
 
 def _sample(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None) -> tuple[pl.DataFrame, float | None]:
-    """Read a few runs from here and there; return how many points each of their chosen series has, and how many come in a second."""
+    """Read a few runs from here and there; return the points of each chosen series, and how many come in a second."""
     run_uuids: list[str] = []
     expected = 0
     shuffled = runs.sample(fraction=1.0, shuffle=True, seed=0)
