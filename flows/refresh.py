@@ -93,11 +93,12 @@ def refresh(road: Road, *, retrain_own_workloads: bool = True) -> list[GroupOutc
 
 
 def report_unreadable(report: IngestReport) -> None:
-    """Log each source that could not be read; ValueError where none could."""
+    """Log each source that could not be read, or not to its end; ValueError where none could."""
     require_readable(report)
     for source in report.sources:
-        if source.status == "unreadable":
-            logger.warning("source %s could not be read: %s", source.uri, source.reason)
+        if source.status != "read":
+            how = "could not be read" if source.status == "unreadable" else "broke off"
+            logger.warning("source %s %s: %s", source.uri, how, source.reason)
 
 
 def require_readable(report: IngestReport) -> None:

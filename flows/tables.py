@@ -100,7 +100,7 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     """Return the overview as tables."""
     sources = _table("source", "runs", "points", "remark")
     for source in overview["sources"]:
-        remark = Text(source["reason"] or "", style="red" if source["status"] == "unreadable" else "")
+        remark = Text(source["reason"] or "", style="" if source["status"] == "read" else "red")
         sources.add_row(Text(source["uri"]), str(source["run_count"]), f"{source['point_count']:,}", remark)
     yield _titled("Sources", sources)
     reasons = _table("why not", "runs")
