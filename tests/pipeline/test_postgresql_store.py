@@ -1,5 +1,7 @@
 """A real PostgreSQL server into which a real MLflow server writes; see also the contract of all sources."""
 
+from pathlib import Path
+
 import duckdb
 import psycopg2
 import pytest
@@ -90,7 +92,9 @@ def reason(address, read=lambda store: rows(store.runs()), **options):
     return shown[0]
 
 
-def test_the_documented_statements_are_a_role_and_three_grants():
+def test_the_documented_statements_are_a_role_and_three_grants_and_the_readme_has_them():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [line for line in DOCUMENTED if line not in readme] == []
     assert [line.split()[:2] for line in DOCUMENTED] == [
         ["create", "role"],
         ["grant", "connect"],
