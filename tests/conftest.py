@@ -262,7 +262,15 @@ def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
     place = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", *place, "--port", str(port), "--workers", "1"]
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+            # Eight more processes that have nothing to do with tracking, slow to start and to stop.
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 180
