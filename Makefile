@@ -47,6 +47,7 @@ format: $(STAMP)  ## let ruff rewrite what it can
 benchmarks: $(STAMP)  ## speed, as ratios against named references
 	$(BIN)/python benchmarks/retraining.py
 	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/trajectories.py
 	$(BIN)/python benchmarks/false_verdicts.py
 
 clean:  ## remove .venv and caches; data/ stays

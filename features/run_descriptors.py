@@ -9,7 +9,7 @@ from features.declared_settings import declared_settings
 from features.schedule_shapes import schedule_shapes
 from features.series_roles import MINIMUM_TRAINING_POINTS, MINIMUM_VALIDATION_POINTS
 from features.trajectories import TRAJECTORY_COLUMNS
-from features.trials import is_trial, parent_run_id, with_trials
+from features.trials import is_trial, parent_run_id
 
 Reason = Literal[
     "no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials, each counted as a run"
@@ -38,10 +38,7 @@ _LEAST_SHARE_OF_PLAN: Final = 0.1
 
 
 def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Describe every run, and every trial of those that hold several.
-
-    Of a trial only the curve is known. A param of its run may be the search's or the best trial's, and a search that
-    finished says nothing of whether the trial was cut short: optimizer, declared rate and schedule, and plan stay null.
+    """Describe every run.
 
     - optimizer, schedule: as declared by a param; the schedule else as recognised from the logged rate.
     - starting_rate: as declared, else the first logged rate above 0, or the peak where the rate warms up.
@@ -62,7 +59,8 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
     Parameters
     ----------
     runs
-        `RUN_COLUMNS`.
+        `RUN_COLUMNS`; with a row for each trial, from `with_trials`. Of a trial only the curve is known, so what params
+        declare and the plan stay null.
     params
         run_id, key, value.
     trajectories
@@ -71,16 +69,15 @@ def run_descriptors(runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.D
     Returns
     -------
     pl.DataFrame
-        `DESCRIPTOR_COLUMNS`, one row for each of `runs`, in their order; then one for each trial.
+        `DESCRIPTOR_COLUMNS`, one row for each of `runs`, in their order.
     """
     require_columns("runs", runs, RUN_COLUMNS)
     require_columns("trajectories", trajectories, TRAJECTORY_COLUMNS)
-    parents = trajectories.select(
-        parent_run_id(pl.col("run_id").filter(is_trial(pl.col("run_id"))).unique())
-    ).to_series()
+    trials = runs["run_id"].filter(runs.select(is_trial(pl.col("run_id"))).to_series())
+    parents = trials.to_frame().select(parent_run_id(pl.col("run_id")).unique())["run_id"]
     described = (
-        with_trials(runs.select(*RUN_COLUMNS), trajectories)
-        .with_columns(holds_trials=pl.col("run_id").is_in(parents.unique().implode()))
+        runs.select(*RUN_COLUMNS)
+        .with_columns(holds_trials=pl.col("run_id").is_in(parents.implode()))
         .join(_curves(trajectories), on="run_id", how="left", maintain_order="left")
         .join(declared_settings(params), on="run_id", how="left", maintain_order="left")
         .with_columns(planned_steps=_planned_steps())
@@ -130,7 +127,7 @@ def _of_loss(name: str) -> list[pl.Expr]:
 
 def _planned_steps() -> pl.Expr:
     last = pl.col("last_step")
-    finished = (pl.col("status") == "FINISHED") & ~is_trial(pl.col("run_id"))
+    finished = pl.col("status") == "FINISHED"
 
     def plausible(plan: pl.Expr) -> pl.Expr:
         return (plan >= last) & ~(finished & (last < _LEAST_SHARE_OF_PLAN * plan))

@@ -24,11 +24,11 @@ NAMED_LIKE_NOTHING: Final = "named like no loss, no rate and no epoch"
 # a library or a script counted once) a person gives the same role, and how many are the very series they would take.
 # The lower levels are set below what was counted, for the names that fall into them are few and of many kinds.
 SAID: Final = 1.0  # an override
-USUAL: Final = 0.95  # a whole loss that names its split; a rate without addition; an epoch: 139 of 139, 136
+USUAL: Final = 0.95  # a whole loss that names its split; a rate without addition; an epoch: 138 of 138, 136
 PLAIN: Final = 0.9  # a whole loss that names no split; the rate of a group or an optimizer: 36 of 36, 31
 SUMMED: Final = 0.8  # a part of a loss, summed with the others: 50 of 50
 CRITERION: Final = 0.7  # an error criterion where no loss is logged: 9 of 9
-STAND_IN: Final = 0.6  # a part alone, a test loss for a validation loss, a rate logged once: 13 of 13, 10
+STAND_IN: Final = 0.6  # a part alone, a test loss or one of batches for validation, a rate logged once: 14 of 14, 10
 ONE_OF_SEVERAL: Final = 0.5  # the first of several folds, loaders or clients: 3 of 3
 GUESS: Final = 0.3  # one player's loss of a game of two, an actor's, a measure of something: 12 of 12
 ONCE: Final = 0.2  # all that a run has, and logged once: 5 of 9
@@ -134,13 +134,14 @@ def named_roles(keys: pl.Series, overrides: Mapping[str, str] | None = None) -> 
     ValueError
         An override names no role.
     """
+    keys = keys.unique()
     said = said_roles(keys.to_list(), overrides or {})
     said_frame = pl.DataFrame(
         {"key": list(said), "said": list(said.values())}, schema={"key": pl.String, "said": pl.String}
     )
     name = pl.col("name")
     named = (
-        pl.DataFrame({"key": keys.unique()}, schema={"key": pl.String})
+        pl.DataFrame({"key": keys}, schema={"key": pl.String})
         .join(said_frame, on="key", how="left")
         .with_columns(name=plain_name(pl.col("key")).str.replace_all("cross_entropy", "crossentropy"))
         .with_columns(
@@ -242,7 +243,7 @@ def _rank(name: pl.Expr) -> pl.Expr:
 
 def _confidence(name: pl.Expr) -> pl.Expr:
     names_split = has_word(name, _TRAINING | _VALIDATION)
-    stands_in = has_word(name, _TEST)
+    stands_in = has_word(name, _TEST) | (pl.col("held_out") & has_word(name, _FINE))
     loss = (
         pl.when((pl.col("kind") == "whole") & stands_in)
         .then(STAND_IN)
@@ -265,7 +266,12 @@ def _reason(name: pl.Expr) -> pl.Expr:
     players = pl.coalesce(
         pl.when(pl.col("player") == number).then(pl.lit(text)) for number, (text, _) in enumerate(_PLAYERS)
     )
-    whole = pl.when(has_word(name, _TEST)).then(pl.lit("test loss taken as validation loss"))
+    whole = (
+        pl.when(has_word(name, _TEST))
+        .then(pl.lit("test loss taken as validation loss"))
+        .when(pl.col("held_out") & has_word(name, _FINE))
+        .then(pl.lit("named a loss, of single batches"))
+    )
     about = has_word(name, _LOSS | _CRITERION) | name.str.contains(rf"(?:^|_){_RATE}(?:_|$)")
     return (
         pl.when(pl.col("said") == IGNORED)

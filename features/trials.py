@@ -35,10 +35,17 @@ def is_trial(curve_id: pl.Expr) -> pl.Expr:
 
 
 def with_trials(runs: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Add a row for each trial to a table by run: its run's row under the trial's id.
+    """Add a row for each trial to a table of runs: its run's row under the trial's id, but with an unknown status.
 
-    Only for what is true of each trial, such as the experiment. A param of the run is not: it may be the search's, or
-    the best trial's.
+    How a search ended says nothing of whether a trial was cut short. Nor do its params and tags speak of each trial:
+    they may be the search's, or the best trial's, so a trial has none.
+
+    Parameters
+    ----------
+    runs
+        By run_id, with or without a status.
+    trajectories
+        Or any other table by curve.
     """
     require_columns("runs", runs, {"run_id": pl.String})
     require_columns("trajectories", trajectories, {"run_id": pl.String})
@@ -46,7 +53,8 @@ def with_trials(runs: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
     if trials.is_empty():
         return runs
     rows = trials.with_columns(run_id=parent_run_id(pl.col("trial"))).join(runs, on="run_id", maintain_order="left")
-    return pl.concat([runs, rows.with_columns(run_id="trial").select(runs.columns)])
+    unknown = [pl.lit(None, dtype=pl.String).alias("status")] if "status" in runs.columns else []
+    return pl.concat([runs, rows.with_columns(*unknown, run_id="trial").select(runs.columns)])
 
 
 def split_trials(
@@ -173,7 +181,9 @@ def _split(
 def _trial_series(pieces: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
     """Give numbers to the runs and series that the trials become, after all those there are."""
     kept = [name for name in series.columns if name not in ("series", "run", "run_id")]
-    table = pieces.select("parent_series", "trial", "run", "run_id", *kept).unique().sort("run", "trial", "role")
+    table = (
+        pieces.select("parent_series", "trial", "run", "run_id", *kept).unique().sort("run", "trial", "parent_series")
+    )
     number = pl.struct("run", "trial").rank("dense") + series["run"].max()
     return table.with_columns(
         run=number.cast(pl.UInt32),

@@ -187,8 +187,9 @@ def inspect(
     as_json: AS_JSON = False,
 ) -> None:
     """Show a run as we see it: its series and their roles, its curve, its settings, what is wrong; or a group."""
-    from flows.inspection import found, inspected_group, inspected_run, plain
+    from flows.inspection import inspected_group, inspected_run, plain
     from flows.inspection_tables import group_tables, run_tables
+    from flows.named_runs import found
 
     road = _described(config, warehouse)
     wanted = found(road, name)

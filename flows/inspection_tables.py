@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from features.series_names import NAMED_LIKE_NOTHING
-from flows.inspection import CURVES
+from flows.run_remarks import CURVES
 from flows.sparkline import sparkline
 
 MOST_ROWS = 12
@@ -36,6 +36,8 @@ def run_tables(found: Mapping[str, Any], *, plain: bool = False) -> Iterator[Ren
     yield _verdict(described, found["remarks"])
     yield Group(Text("Trained with", style="bold"), _facts(_settings(found)), Text())
     yield Group(Text("Series", style="bold"), _series_table(found["series"]), *_other_series(found["series"]), Text())
+    if found["trials"]:
+        yield Group(Text(f"{len(found['trials'])} trials", style="bold"), _trials_table(found["trials"]), Text())
     if found["trajectory"]:
         yield Group(
             Text(f"Trajectory of {len(found['trajectory']):,} points", style="bold"), *_curves(found, plain), Text()
@@ -66,6 +68,7 @@ def _origin(found: Mapping[str, Any]) -> dict[str, object]:
     deleted = "" if run["lifecycle_stage"] == "active" else f", {run['lifecycle_stage']}"
     return {
         "run": run["run_uuid"],
+        "trial": run["trial"],
         "source": run["uri"],
         "status": f"{run['status']}{deleted}",
         "started": _moment(run["start_time"]),
@@ -104,6 +107,20 @@ def _series_table(series: Sequence[Mapping[str, Any]]) -> Table:
             _shown(row["maximum"]),
             style=style,
         )
+    return table
+
+
+def _trials_table(trials: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(header_style="dim", box=None, pad_edge=True)
+    names = ("points", "optimizer", "starting_rate", "schedule", "final_loss", "planned_steps")
+    for column in ("trial", *(name.replace("_", " ") for name in names), "remark"):
+        table.add_column(column, justify="right" if column in ("points", "final loss", "planned steps") else "left")
+    for trial in trials[:MOST_RUNS]:
+        remark = trial["reason"] or ("diverged" if trial["diverged"] else "")
+        number = f"#{trial['run_id'].rpartition('#')[2]}"
+        table.add_row(number, *(_shown(trial[name]) for name in names), Text(remark, style="red"))
+    if len(trials) > MOST_RUNS:
+        table.add_row("...", Text(f"{len(trials) - MOST_RUNS:,} more; --json lists all", style="dim"))
     return table
 
 
@@ -160,7 +177,7 @@ def group_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         runs.add_column(column, overflow="fold", no_wrap=column in ("run", "started"))
     for row in found["runs"][:MOST_RUNS]:
         runs.add_row(
-            row["run_uuid"][:12],
+            f"{row['run'][:12]}{row['run'][32:]}",
             Text(row["run_name"] or ""),
             _moment(row["start_time"])[:10],
             row["status"],

@@ -299,5 +299,7 @@ def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl
     curves = trajectories(points, roles)
     # Whether a run logged anything is a matter of its source, not of the series that were copied.
     logged = runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points"))
-    described = run_descriptors(logged, params.join(runs.select("run_id"), on="run_id", how="semi"), curves)
+    described = run_descriptors(
+        with_trials(logged, curves), params.join(runs.select("run_id"), on="run_id", how="semi"), curves
+    )
     return with_progress(curves, described), described

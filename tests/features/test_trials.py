@@ -169,8 +169,13 @@ def test_a_curve_knows_its_run():
     assert curves.select(is_trial(pl.col("run_id")))["run_id"].to_list() == [False, True, True]
 
 
-def test_a_trial_has_the_row_of_its_run():
-    runs = pl.DataFrame({"run_id": ["a", "b"], "experiment_name": ["x", "y"]})
+def test_a_trial_has_the_row_of_its_run_but_its_end_is_unknown():
+    runs = pl.DataFrame({"run_id": ["a", "b"], "experiment_name": ["x", "y"], "status": ["FAILED", "FINISHED"]})
     curves = pl.DataFrame({"run_id": ["b#1", "b#2", "a", "b#1"]})
-    assert with_trials(runs, curves).rows() == [("a", "x"), ("b", "y"), ("b#1", "y"), ("b#2", "y")]
+    assert with_trials(runs, curves).rows() == [
+        ("a", "x", "FAILED"),
+        ("b", "y", "FINISHED"),
+        ("b#1", "y", None),
+        ("b#2", "y", None),
+    ]
     assert with_trials(runs, curves.filter(pl.col("run_id") == "a")).equals(runs)

@@ -98,7 +98,7 @@ def test_a_validation_loss_that_is_the_training_loss_is_noticed(
 def test_a_run_is_given_to_programs_whole(root: Path, greedylr: Greedylr) -> None:
     ended = greedylr(root, "inspect", "mlp-0", "--json")
     found = json.loads(ended.out)
-    assert list(found) == ["run", "groups", "series", "declared", "described", "trajectory", "remarks"]
+    assert list(found) == ["run", "groups", "series", "declared", "described", "trials", "trajectory", "remarks"]
     assert found["run"]["run_name"] == "mlp-0"
     assert [(row["key"], row["role"], row["confidence"], row["reason"]) for row in found["series"]] == [
         ("loss", "training_loss", 0.9, "named a loss"),
@@ -147,3 +147,29 @@ def test_a_role_said_in_the_settings_takes_effect_at_once(root: Path, greedylr: 
     assert ["not usable: fewer than 10 points"] in shown
     assert ["score", "training loss", "1.00", "override", "1", "1", "1"] in shown
     assert ["not usable: no loss series"] in lines(greedylr(root, "inspect", "yolo-3"))
+
+
+def test_trials_that_were_logged_into_one_run_are_listed_and_each_can_be_inspected(
+    root: Path, greedylr: Greedylr, log_run: Callable[..., str]
+) -> None:
+    points = [
+        (step, 1_700_000_000_000 + 1000 * (15 * trial + step), (2.0 + 0.1 * trial) * 0.8**step)
+        for trial in range(4)
+        for step in range(15)
+    ]
+    log_run("search", run_name="study", metrics={"val_loss": points}, store=root / "mlflow.db")
+    greedylr_ingest(root)
+    shown = lines(greedylr(root, "inspect", "study"))
+    assert ["not usable: several trials, each counted as a run"] in shown
+    assert ["val_loss: its step goes back 3 times; resumed, trials, or logged again at the end"] in shown
+    assert ["4 trials"] in shown
+    assert [row[:2] for row in shown if row[0].startswith("#")] == [[f"#{number}", "15"] for number in (1, 2, 3, 4)]
+    trial = lines(greedylr(root, "inspect", "study#3"))
+    assert ["trial", "3"] in trial
+    assert ["groups", "search"] in trial
+    assert ["Trajectory of 15 points"] in trial
+    group = lines(greedylr(root, "inspect", "search"))
+    assert [row[0][12:] for row in group if "study" in row] == ["#1", "#2", "#3", "#4"]
+    ended = greedylr(root, "inspect", "study#5")
+    assert (ended.status, "'#5' must be one of the trials of run" in ended.err) == (2, True)
+    assert "it has none" in greedylr(root, "inspect", "yolo-3#1").err
