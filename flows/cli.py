@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from greedylr.command_line import console
 from greedylr.registry import without_password
@@ -77,24 +77,92 @@ def init(
 def ingest(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="MLflow stores: sqlite:////absolute/path, or a path. By default those of the settings."),
+        typer.Argument(
+            help="MLflow stores: sqlite:////absolute/path.db or a path, a folder (mlruns), postgresql://..., "
+            "http://... By default those of the settings."
+        ),
     ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only experiments whose name matches; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE|DATE", help="Only runs that started since: 12h, 180d, 4w, 2026-01-31.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            help="Only runs for which this is true: a boolean expression of DuckDB over run_uuid, run_name, "
+            "experiment_name, status, lifecycle_stage, start_time, end_time, params['...'], tags['...'].",
+        ),
+    ] = None,
+    max_runs_per_group: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the newest N runs of an experiment.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Only series whose name matches; may be repeated. By default those named like a loss, a rate or an "
+            "epoch.",
+        ),
+    ] = None,
+    all_series: Annotated[bool, typer.Option("--all-series", help="Every series; system/* never.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read every run in the choice again, also those that seem unchanged.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show runs, points and the expected time; write nothing.")
+    ] = False,
     config: CONFIG = DEFAULT_CONFIG,
     warehouse: WAREHOUSE = None,
 ) -> None:
-    """Copy what is new in MLflow stores into the warehouse; the stores are only ever read."""
-    from flows.refresh import require_readable
+    """Copy what is new in MLflow stores into the warehouse; the stores are only ever read.
+
+    An option comes before the same key in the table `ingest` of the settings. Runs that a choice leaves out stay in
+    the warehouse as they are.
+
+    greedylr ingest mlruns http://tracking:5000 --since 180d --dry-run
+
+    greedylr ingest --experiment 'mnist-*' --where "params['optimizer'] = 'adamw' and status = 'FINISHED'"
+
+    greedylr ingest sqlite:////srv/mlflow.db --max-runs-per-group 200 --metrics '*loss*' --metrics lr
+    """
     from flows.road import Road
-    from flows.road import ingest as ingest_sources
-    from flows.tables import ingest_table
 
     settings = _settings(config, warehouse)
     if not sources and not settings.sources:
         raise ValueError(f"no source given: name one, or list some under `sources` in {config}")
+    selection = settings.ingest.overridden(
+        experiment=experiment,
+        since=since,
+        where=where,
+        max_runs_per_group=max_runs_per_group,
+        metrics=metrics,
+        all_series=all_series,
+    )
+    settings = settings.model_copy(update={"ingest": selection})
     with _at_work() as report:
-        outcome = ingest_sources(Road(settings=settings, report=report), sources or ())
+        road = Road(settings=settings, report=report)
+        table = _would_ingest(road, sources or (), full) if dry_run else _ingest(road, sources or (), full)
+    console().print(table)
+
+
+def _ingest(road: Road, sources: Sequence[str], full: bool) -> RenderableType:
+    from flows.refresh import require_readable
+    from flows.road import ingest as ingest_sources
+    from flows.tables import ingest_table
+
+    outcome = ingest_sources(road, sources, full=full)
     require_readable(outcome)
-    console().print(ingest_table(outcome))
+    return ingest_table(outcome)
+
+
+def _would_ingest(road: Road, sources: Sequence[str], full: bool) -> RenderableType:
+    from flows.road import ingestion_plan
+    from flows.tables import ingestion_plan_table
+
+    return ingestion_plan_table(ingestion_plan(road, sources, full=full))
 
 
 def runs(config: CONFIG = DEFAULT_CONFIG, warehouse: WAREHOUSE = None, as_json: AS_JSON = False) -> None:

@@ -7,11 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 #: `report(what, done, total)`: `done` of `total` units of `what` are finished.
 Report = Callable[[str, int, int], None]
+
+_MANY_PER_SECOND = 100
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -25,7 +36,7 @@ def progress_bars(console: Console) -> Iterator[Report]:
         yield _line_writer(console)
         return
     what = TextColumn("{task.description:<44}", markup=False)
-    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (what, BarColumn(), MofNCompleteColumn(), _SpeedColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -49,6 +60,16 @@ def warnings_shown(console: Console) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+
+
+class _SpeedColumn(ProgressColumn):
+    """Units a second where there are many of them: points, not trainings."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(
+            f"{speed:,.0f}/s" if speed is not None and speed >= _MANY_PER_SECOND else "", style="progress.data.speed"
+        )
 
 
 class _OnConsole(logging.Handler):

@@ -17,7 +17,7 @@ from greedylr.registry import PresetNotFoundError, RegistryUnavailableError, wit
 from models.proving import expected_trainings
 from models.retraining.errors import WorkloadFailedError
 from pipeline.errors import GreedyLRPipelineError
-from pipeline.ingestion import IngestReport
+from pipeline.ingest_report import IngestReport
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +93,12 @@ def refresh(road: Road, *, retrain_own_workloads: bool = True) -> list[GroupOutc
 
 
 def report_unreadable(report: IngestReport) -> None:
-    """Log each source that could not be read; ValueError where none could."""
+    """Log each source that could not be read, or not to its end; ValueError where none could."""
     require_readable(report)
     for source in report.sources:
-        if source.status == "unreadable":
-            logger.warning("source %s could not be read: %s", source.uri, source.reason)
+        if source.status != "read":
+            how = "could not be read" if source.status == "unreadable" else "broke off"
+            logger.warning("source %s %s: %s", source.uri, how, source.reason)
 
 
 def require_readable(report: IngestReport) -> None:

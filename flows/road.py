@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import polars as pl
 from features.grouping import groups
 from features.learning_rates import learning_rates, with_siblings
 from features.run_descriptors import run_descriptors
-from features.series_roles import series_roles
+from features.series_roles import possible_names, series_roles
 from features.trajectories import trajectories, with_progress
 from features.trials import parent_run_id, with_trials
 from flows.progress import Report, silent
@@ -30,9 +31,11 @@ from greedylr.strict_json import encode
 from models.candidates import candidates
 from models.group_history import GroupHistory
 from models.log_statistics import GroupStatistics, group_statistics
-from pipeline.ingestion import IngestReport
+from pipeline.ingest_report import IngestReport, SourcePlan
 from pipeline.ingestion import ingest as ingest_stores
-from pipeline.settings import Settings
+from pipeline.ingestion_plan import plan_ingestion
+from pipeline.selection import Selection
+from pipeline.settings import IngestSettings, Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 2
@@ -122,8 +125,16 @@ class Learned:
     key: str
 
 
-def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
-    """Copy what is new in the sources, by default those of the settings, into the warehouse."""
+def ingest(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> IngestReport:
+    """Copy what is new in the sources, by default those of the settings, into the warehouse.
+
+    Parameters
+    ----------
+    road, sources
+        Its settings say which runs and series are read.
+    full
+        Read every run in the choice again.
+    """
 
     def progress(address: str, done: int, total: int) -> None:
         road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:])}", done, total)
@@ -133,7 +144,34 @@ def ingest(road: Road, sources: Sequence[str] = ()) -> IngestReport:
         sources or road.settings.sources,
         registry_uri=road.settings.registry_uri,
         allow_registry_as_source=road.settings.allow_registry_as_source,
+        selection=_selection(road.settings.ingest),
+        choose_series=partial(possible_names, overrides=road.settings.roles.said),
+        full=full,
         progress=progress,
+    )
+
+
+def ingestion_plan(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> tuple[SourcePlan, ...]:
+    """Say what `ingest` would do; nothing is written."""
+    return plan_ingestion(
+        road.warehouse,
+        sources or road.settings.sources,
+        registry_uri=road.settings.registry_uri,
+        allow_registry_as_source=road.settings.allow_registry_as_source,
+        selection=_selection(road.settings.ingest),
+        choose_series=partial(possible_names, overrides=road.settings.roles.said),
+        full=full,
+    )
+
+
+def _selection(settings: IngestSettings) -> Selection:
+    return Selection(
+        experiments=settings.experiment,
+        since=settings.since,
+        where=settings.where,
+        max_runs_per_group=settings.max_runs_per_group,
+        metrics=settings.metrics,
+        all_series=settings.all_series,
     )
 
 
@@ -272,7 +310,8 @@ def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl
     params = params.join(runs.select("run_id"), on="run_id", how="semi")
     epochs = road.warehouse.frame(EPOCHS, [run_ids])
     curves = trajectories(points, roles)
-    runs = with_trials(runs, curves)
+    # Whether a run logged anything is a matter of its source, not of the series that were copied.
+    runs = with_trials(runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points")), curves)
     curves, rates = learning_rates(runs, params, curves, epochs)
     described = run_descriptors(runs, params, curves, rates)
     return with_progress(curves, described), described

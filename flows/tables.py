@@ -18,7 +18,7 @@ from greedylr.schedules import PRIMARY_CONTROL
 from models.cells import REGIONS
 from models.group_history import RATE_SOURCES
 from models.proving import PRESET
-from pipeline.ingestion import IngestReport, SourceReport
+from pipeline.ingest_report import IngestReport, SourcePlan, SourceReport
 from pipeline.warehouse import Warehouse
 
 # Short, and hard to read in two lines. An address is never among them: Rich would cut it off where room is short.
@@ -30,21 +30,44 @@ VERDICT_STYLES = {"better": "green", "non-inferior": "cyan", "undecided": "yello
 
 def ingest_table(report: IngestReport) -> RenderableType:
     """Return one row a source: what was new, what was left out and why, and how fast it went."""
-    table = _table("source", "runs", "points", "remark")
+    table = _table("source", "runs", "points", "points/s", "remark")
     for source in report.sources:
         unreadable = source.status == "unreadable"
-        speed = f" ({source.points / source.seconds:,.0f} a second)" if source.points else ""
         table.add_row(
             Text(source.uri),
             "" if unreadable else _run_counts(source),
-            "" if unreadable else f"{source.points:,}{speed}",
-            Text(source.reason or "", style="red" if unreadable else ""),
+            "" if unreadable else f"{source.points:,}",
+            f"{source.points / source.seconds:,.0f}" if source.points else "",
+            Text(source.reason or "", style="" if source.status == "read" else "red"),
         )
     return _titled("Sources", table)
 
 
-def _run_counts(source: SourceReport) -> str:
+def ingestion_plan_table(plan: Sequence[SourcePlan]) -> RenderableType:
+    """Return one row a source: what an ingestion would do, and how long it would take."""
+    table = _table("source", "runs", "points to copy", "expected time", "remark")
+    for source in plan:
+        about = "" if source.is_exact else "about "
+        speed = f" ({source.points_per_second:,.0f} points/s in a sample)" if source.points_per_second else ""
+        table.add_row(
+            Text(source.uri),
+            _run_counts(source) if source.is_readable else "",
+            f"{about}{source.points:,}" if source.is_readable else "",
+            f"{_duration(source.seconds)}{speed}" if source.is_readable else "",
+            Text(source.reason or "", style="" if source.is_readable else "red"),
+        )
+    return _titled("What would be read; nothing was written", table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _run_counts(source: SourceReport | SourcePlan) -> str:
     counts = {"new": source.runs_new, "updated": source.runs_updated, "unchanged": source.runs_unchanged}
+    counts |= {"vanished": source.runs_vanished}
     counts |= {f"left out ({why})": count for why, count in source.skipped.items()}
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "none"
 
@@ -79,7 +102,7 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     """Return the overview as tables."""
     sources = _table("source", "runs", "points", "remark")
     for source in overview["sources"]:
-        remark = Text(source["reason"] or "", style="red" if source["status"] == "unreadable" else "")
+        remark = Text(source["reason"] or "", style="" if source["status"] == "read" else "red")
         sources.add_row(Text(source["uri"]), str(source["run_count"]), f"{source['point_count']:,}", remark)
     yield _titled("Sources", sources)
     reasons = _table("why not", "runs")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -17,7 +18,9 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from greedylr.registry import DEFAULT_REGISTRY, SQLITE_ADDRESS, anchored, without_password
+from greedylr.registry import DEFAULT_REGISTRY, SQLITE_ADDRESS, anchored
+from pipeline.since import since_ms
+from pipeline.sources.opening import shown
 
 SETTINGS_FILE = "greedylr.toml"
 T = TypeVar("T", tuple[str, ...], Path)
@@ -25,6 +28,7 @@ T = TypeVar("T", tuple[str, ...], Path)
 GROUP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 GROUP_KEY = re.compile(r"experiment|optimizer|(param|tag):.+")
 REGISTRY_ADDRESS = re.compile(r"(https?|postgresql(\+\w+)?|mysql(\+\w+)?|mssql(\+\w+)?)://[^/].*")
+ADDRESS = re.compile(r"\w+(\+\w+)?://|file:")
 WORKLOAD = re.compile(r"(?P<place>reference|.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[\w-]+)")
 
 
@@ -56,7 +60,13 @@ def _not_empty(value: T) -> T:
     return value
 
 
+def _since(value: str) -> str:
+    since_ms(value, datetime.now(UTC))
+    return value
+
+
 Address = Annotated[str, Field(min_length=1)]
+Glob = Annotated[str, Field(min_length=1)]
 
 
 def _key(description: str, rule: str, remedy: str = "", *, default: Any, example: str = "", **constraints: Any) -> Any:
@@ -97,6 +107,77 @@ class GroupSettings(_Table):
         example="0.1",
         gt=0,
     )
+
+
+class IngestSettings(_Table):
+    """[ingest]: what of the sources is read; an option of `greedylr ingest` comes before a key."""
+
+    experiment: tuple[Glob, ...] = _key(
+        "Experiments whose name matches one of these globs; none: all.",
+        'a list of globs in quotes, such as ["mnist-*"]',
+        default=(),
+        strict=False,
+    )
+    since: Annotated[str, AfterValidator(_since)] | None = _key(
+        "Runs that started since: an age (12h, 180d, 4w) or a date.",
+        'an age such as "12h", "180d" or "4w", or a date such as "2026-01-31"',
+        default=None,
+        example='"180d"',
+    )
+    where: str | None = _key(
+        "Runs for which a boolean expression of DuckDB is true, over run_uuid, run_name, experiment_name, status,\n"
+        "lifecycle_stage, start_time, end_time (timestamps, UTC), params['...'] and tags['...'] (texts).",
+        "a boolean expression in quotes",
+        default=None,
+        example="\"status = 'FINISHED' and params['optimizer'] = 'adamw'\"",
+    )
+    max_runs_per_group: int | None = _key(
+        "The newest so many runs of an experiment, which stands for the group: groups are known only after reading.",
+        "a whole number >= 1",
+        default=None,
+        example="200",
+        ge=1,
+    )
+    metrics: tuple[Glob, ...] = _key(
+        "Series whose name matches one of these globs, and no others. None: those named like a loss, a rate, an epoch.",
+        'a list of globs in quotes, such as ["*loss*", "lr"]',
+        default=(),
+        strict=False,
+    )
+    all_series: bool = _key(
+        "Copy every series (system/* never).",
+        "true or false",
+        default=False,
+    )
+
+    def overridden(
+        self,
+        *,
+        experiment: Sequence[str] | None,
+        since: str | None,
+        where: str | None,
+        max_runs_per_group: int | None,
+        metrics: Sequence[str] | None,
+        all_series: bool,
+    ) -> IngestSettings:
+        """Return these settings with what the options of a command say instead; an option not given says nothing.
+
+        Raises
+        ------
+        ValueError
+            `metrics` and `all_series` are both given as options.
+        """
+        if metrics and all_series:
+            raise ValueError("--metrics and --all-series must not be given both; with --all-series all are copied")
+        given = {
+            "experiment": tuple(experiment) if experiment else None,
+            "since": since,
+            "where": where,
+            "max_runs_per_group": max_runs_per_group,
+            "metrics": () if all_series else tuple(metrics) if metrics else None,
+            "all_series": True if all_series else False if metrics else None,
+        }
+        return self.model_copy(update={key: value for key, value in given.items() if value is not None})
 
 
 class GroupsSettings(_Table):
@@ -187,7 +268,8 @@ class Settings(_Table):
         strict=False,
     )
     sources: tuple[Address, ...] = _key(
-        'MLflow stores with your runs, only ever read: "sqlite:////absolute/mlflow.db", "sqlite:///file.db" or a path.'
+        'MLflow stores with your runs, only ever read: "sqlite:////absolute/mlflow.db" or the path of such a file; a\n'
+        'folder such as "mlruns", or "file:///absolute/mlruns"; "postgresql://user@host:5432/database"; "http://host:5000".'
         "\nWhat was ever read into the warehouse is learned from, also stores that are listed no more, or that were"
         "\nonly given to `greedylr ingest`. Another warehouse begins anew.",
         "a list of addresses in quotes",
@@ -204,10 +286,19 @@ class Settings(_Table):
         "true or false",
         default=False,
     )
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
     groups: GroupsSettings = Field(default_factory=GroupsSettings)
     roles: RolesSettings = Field(default_factory=RolesSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+
+    @model_validator(mode="after")
+    def _check_series(self) -> Self:
+        if self.ingest.metrics and self.ingest.all_series:
+            raise ValueError(
+                "ingest.metrics and ingest.all_series must not be given both; with all_series every series is copied"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_group_names(self) -> Self:
@@ -261,7 +352,7 @@ def load_settings(path: Path) -> Settings:
 def _anchored_source(source: str, folder: Path) -> str:
     if SQLITE_ADDRESS.fullmatch(source):
         return anchored(source, folder)
-    return source if "://" in source else str((folder / Path(source).expanduser()).resolve())
+    return source if ADDRESS.match(source) else str((folder / Path(source).expanduser()).resolve())
 
 
 def _anchored_group(group: GroupSettings, folder: Path) -> GroupSettings:
@@ -282,7 +373,7 @@ def _message(fault: ErrorDetails) -> str:
         return f"{'.'.join(path)} is no known key; {hint}"
     if not path:
         return str(fault["msg"]).removeprefix("Value error, ")
-    received = without_password(repr(fault["input"]))
+    received = shown(repr(fault["input"]))
     if field is None or not isinstance(field.json_schema_extra, dict):
         return f"{'.'.join(path)} must be a table, got {received}; write [{'.'.join(path)}] above its keys"
     extra = field.json_schema_extra
@@ -321,6 +412,7 @@ def _keys(model: type[_Table]) -> list[str]:
 def template() -> str:
     """Return the commented greedylr.toml: every key with its default, keys without one commented out."""
     tables: dict[str, type[_Table]] = {
+        "ingest": IngestSettings,
         "groups": GroupsSettings,
         'groups."NAME"': GroupSettings,
         "roles": RolesSettings,

@@ -19,7 +19,7 @@ from flows.road import Road, describe
 from flows.tables import ingest_table, outcome_tables, plan_table, runs_overview
 from greedylr import Interval, Verdict, load_preset
 from greedylr.command_line import PIPELINE_COMMANDS, application
-from pipeline.ingestion import IngestReport, SourceReport
+from pipeline.ingest_report import IngestReport, SourceReport
 from pipeline.settings import Settings, load_settings
 from pipeline.warehouse import Warehouse
 
@@ -142,7 +142,7 @@ def test_runs_are_shown_to_people(root: Path, greedylr: Greedylr) -> None:
 
 def test_an_ingest_says_what_was_new_and_a_second_one_that_nothing_was(root: Path, greedylr: Greedylr) -> None:
     first, second = greedylr(root, "ingest"), greedylr(root, "ingest")
-    assert re.search(r"mlflow\.db +12 new +222 \([\d,]+ a second\)", first.out)
+    assert re.search(r"mlflow\.db +12 new +222 +[\d,]+ +$", first.out, re.MULTILINE)
     assert re.search(r"mlflow\.db +12 unchanged +0 +$", second.out, re.MULTILINE)
 
 
@@ -299,3 +299,39 @@ def test_settings_without_a_file_are_the_defaults_below_the_current_folder(greed
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"Error: there is no warehouse at {tmp_path}/data/greedylr.duckdb; ")
     assert not list(tmp_path.iterdir())
+
+
+def test_options_of_an_ingest_come_before_the_settings(root: Path, greedylr: Greedylr) -> None:
+    with (root / "greedylr.toml").open("a") as file:
+        file.write('[ingest]\nexperiment = ["pilot"]\nmax_runs_per_group = 2\n')
+    assert "2 new, 2 left out (outside the choice)" in " ".join(greedylr(root, "ingest").out.split())
+    second = greedylr(root, "ingest", "--experiment", "dig*", "--experiment", "x", "--max-runs-per-group", "5")
+    assert "5 new, 3 left out (outside the choice)" in " ".join(second.out.split())
+    third = greedylr(root, "ingest", "--where", "params['optimizer'] = 'never'", "--experiment", "*")
+    assert "12 left out (outside the choice)" in " ".join(third.out.split())
+
+
+def test_a_dry_run_of_an_ingest_says_what_it_would_read_and_makes_no_warehouse(root: Path, greedylr: Greedylr) -> None:
+    ended = greedylr(root, "ingest", "--dry-run")
+    assert (ended.status, ended.err) == (0, "")
+    assert re.search(r"mlflow\.db +12 new +about 222 +1 s \([\d,]+ points/s in a sample\)", ended.out)
+    assert not (root / "data" / "greedylr.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--where", "stauts = 1"), "where must be a boolean expression of DuckDB, got 'stauts = 1': Binder Error: "),
+        (("--since", "lately"), "since must be an age such as 12h, 180d or 4w, or a date"),
+        (("--max-runs-per-group", "0"), "max_runs_per_group must be a whole number >= 1, got 0"),
+        (("--all-series", "--metrics", "l*"), "--metrics and --all-series must not be given both"),
+    ],
+)
+def test_a_choice_with_a_mistake_is_refused_before_anything_is_read(
+    root: Path, greedylr: Greedylr, arguments: tuple[str, ...], told: str
+) -> None:
+    for extra in ((), ("--dry-run",)):
+        ended = greedylr(root, "ingest", *arguments, *extra)
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.err.startswith(f"Error: {told}")
+    assert not (root / "data" / "greedylr.duckdb").exists()

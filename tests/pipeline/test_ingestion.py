@@ -8,9 +8,11 @@ import sys
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline import ingestion
+from pipeline import copying
+from pipeline.catalogue import OURS
 from pipeline.errors import WarehouseInaccessibleError, WarehouseUnreadableError
-from pipeline.ingestion import OURS, ingest
+from pipeline.ingestion import ingest
+from pipeline.sources.opening import KINDS
 from pipeline.warehouse import Warehouse
 
 START = 1_700_000_000_000
@@ -220,18 +222,19 @@ def test_one_unreadable_store_does_not_stop_the_others(
     (tmp_path / "empty.db").touch()
     (tmp_path / "notes.txt").write_text("no database\n" * 200)
     files = [str(tmp_path / name) for name in ("missing.db", "empty.db", "notes.txt")]
-    report = ingest(warehouse, [*files, str(mlflow_store), str(mlflow_store_template), "http://x:5000"])
+    report = ingest(warehouse, [*files, str(mlflow_store), str(mlflow_store_template), "mysql://me:secret@x/mlflow"])
     assert [(source.status, source.reason) for source in report.sources] == [
         ("unreadable", "no such file; it was not created"),
         ("unreadable", "an empty file (0 bytes)"),
         ("unreadable", "not a SQLite database (file is not a database)"),
         ("read", None),
         ("read", "holds no runs"),
-        ("unreadable", "only MLflow's SQLite stores can be read, got the scheme 'http'"),
+        ("unreadable", f"{KINDS}; got the scheme 'mysql'"),
     ]
     assert not (tmp_path / "missing.db").exists()
     stored = warehouse.frame("select uri, status, reason, run_count, point_count from sources order by uri")
     assert stored.height == 6
+    assert "mysql://me:***@x/mlflow" in stored["uri"].to_list()
     assert stored.filter(stored["uri"] == f"sqlite:///{mlflow_store}").rows() == [
         (f"sqlite:///{mlflow_store}", "read", None, 1, 1)
     ]
@@ -273,7 +276,7 @@ def test_the_copy_does_not_depend_on_how_many_runs_are_read_at_once(
     for length in (3, 0, 1, 5, 2):
         log_run(params={"length": length}, metrics={"loss": [float(length)] * length})
     ingest(warehouse, [str(mlflow_store)])
-    monkeypatch.setattr(ingestion, "_ROWS_PER_SELECT", 4)
+    monkeypatch.setattr(copying, "POINTS_PER_BATCH", 4)
     other = Warehouse(tmp_path / "other.duckdb")
     seen = []
     ingest(other, [str(mlflow_store)], progress=lambda what, done, total: seen.append((what, done, total)))

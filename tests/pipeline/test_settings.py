@@ -47,11 +47,13 @@ def test_the_file_of_init_names_every_key(file: Path) -> None:
         "sources",
         "registry_uri",
         "allow_registry_as_source",
+        "ingest",
         "groups",
         "roles",
         "budget",
         "promotion",
     ]
+    assert list(table["ingest"]) == ["experiment", "since", "where", "max_runs_per_group", "metrics", "all_series"]
     assert list(table["groups"]) == ["by", "min_runs", "NAME"]
     assert list(table["groups"]["NAME"]) == ["workload", "steps", "timeout_minutes", "learning_rate"]
     assert table["roles"] == {"energy/total": "training_loss", "*/sanity_loss": "ignored"}
@@ -124,8 +126,26 @@ def test_a_group_may_be_called_as_a_field_of_ours(file: Path) -> None:
         ("warehose = 'x'", "warehose is no known key; did you mean warehouse?"),
         (
             "zzz = 1",
-            "zzz is no known key; keys here are warehouse, sources, registry_uri, allow_registry_as_source, groups, "
-            "roles, budget, promotion",
+            "zzz is no known key; keys here are warehouse, sources, registry_uri, allow_registry_as_source, ingest, "
+            "groups, roles, budget, promotion",
+        ),
+        (
+            "[ingest]\nsince = 'lately'",
+            'ingest.since must be an age such as "12h", "180d" or "4w", or a date such as "2026-01-31", got \'lately\'',
+        ),
+        ("[ingest]\nmax_runs_per_group = 0", "ingest.max_runs_per_group must be a whole number >= 1, got 0"),
+        ("[ingest]\nexperiments = ['a']", "ingest.experiments is no known key; did you mean experiment?"),
+        (
+            "[ingest]\nexperiment = 'a'",
+            "ingest.experiment must be a list of globs in quotes, such as [\"mnist-*\"], got 'a'",
+        ),
+        (
+            "[ingest]\nmetrics = ['a']\nall_series = true",
+            "ingest.metrics and ingest.all_series must not be given both; with all_series every series is copied",
+        ),
+        (
+            "sources = 'postgresql://me:se/cr@et@host/mlflow'",
+            "sources must be a list of addresses in quotes, got 'postgresql://me:***@host/mlflow'",
         ),
         ("[groups]\nmin_run = 3", "groups.min_run is no known key; did you mean min_runs?"),
         ("[groups]\nnamed = 3", "groups.named is no known key; keys here are by, min_runs"),

@@ -24,7 +24,8 @@ TABLES = {
     "migrations": "number name applied_at",
     "sources": "source_id uri status reason last_ingested_at run_count point_count",
     "runs": "run_id source_id run_uuid experiment_id experiment_name run_name status lifecycle_stage start_time "
-    "end_time point_count is_ours trained_with_preset ingested_at",
+    "end_time point_count is_ours trained_with_preset ingested_at logged_points watermark content vanished_at",
+    "logged_series": "run_id key copied",
     "params": "run_id key value",
     "tags": "run_id key value",
     "metrics": "run_id key step timestamp value",
@@ -84,7 +85,10 @@ def test_writing_creates_folder_file_and_all_tables(tmp_path):
         "where not internal and table_name in (select table_name from duckdb_tables()) group by table_name"
     )
     assert dict(columns.rows()) == TABLES
-    assert warehouse.frame("select number, name from migrations order by 1").rows()[0] == (1, "initial")
+    assert warehouse.frame("select number, name from migrations order by 1").rows()[:2] == [
+        (1, "initial"),
+        (2, "choice_and_watermarks"),
+    ]
 
 
 def test_what_a_failed_block_wrote_is_undone(warehouse):
@@ -387,3 +391,27 @@ def test_each_error_says_whether_a_retry_can_help():
 def test_a_lock_timeout_must_be_finite(tmp_path):
     with pytest.raises(ValueError, match="lock_timeout_s must be a finite number of seconds >= 0, got -1"):
         Warehouse(Path(tmp_path), lock_timeout_s=-1)
+
+
+def test_what_an_earlier_release_has_read_is_kept(tmp_path, monkeypatch):
+    schema = tmp_path / "schema"
+    schema.mkdir()
+    (schema / "0001_initial.sql").write_text(warehouse_module.migrations()[0].read_text())
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(warehouse_module, "_SCHEMA", schema)
+        with warehouse.writing() as connection:
+            connection.execute(
+                "insert into sources values ('a', 'sqlite:////x.db', 'read', 'odd', now()::timestamp, 1, 2)"
+            )
+            connection.execute(
+                "insert into runs values ('a/1', 'a', '1', '0', 'mnist', null, 'FINISHED', 'active', 5, 6, 2, false, "
+                "null, '2026-01-01')"
+            )
+    assert warehouse.frame("select uri, status, reason, run_count, point_count from sources").rows() == [
+        ("sqlite:////x.db", "read", "odd", 1, 2)
+    ]
+    run = warehouse.frame("select run_uuid, point_count, logged_points, watermark, content, vanished_at from runs").row(
+        0
+    )
+    assert run == ("1", 2, None, None, None, None)
