@@ -17,6 +17,7 @@ import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from pipeline.sources.file_store import FileStore
 from pipeline.sources.postgresql_store import PostgreSQLStore
 from pipeline.sources.source import (
     PAIR_SCHEMA,
@@ -34,6 +35,7 @@ from pipeline.sources.tracking_server import TrackingServer
 
 SOURCES = [
     "history_in_sqlite",
+    "history_in_files",
     pytest.param("history_in_postgresql", marks=pytest.mark.integration),
     pytest.param("history_on_a_server", marks=pytest.mark.integration),
 ]
@@ -104,6 +106,23 @@ def history_in_sqlite(mlflow_store_template: Path, tmp_path_factory: pytest.Temp
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in path.parent.iterdir()}
 
     return LoggedHistory(lambda: SQLiteStore(f"sqlite:///{path}"), client, contents)
+
+
+@pytest.fixture(scope="module")
+def history_in_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedHistory]:
+    root = tmp_path_factory.mktemp("history") / "mlruns"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        client = MlflowClient(tracking_uri=root.as_uri())
+        log_history(client)
+
+        def contents() -> object:
+            return {
+                str(path): (path.stat().st_mtime_ns, path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest())
+                for path in root.rglob("*")
+            }
+
+        yield LoggedHistory(lambda: FileStore(root.as_uri()), client, contents)
 
 
 @pytest.fixture(scope="module")
