@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 
@@ -22,12 +23,20 @@ from greedylr.preset import Candidate, Preset, Provenance
 from greedylr.strict_json import encode
 from models.comparison import INCUMBENT
 from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
+from models.retraining.job import JobResult
 from pipeline.plots import group_picture
 from pipeline.preset_registry import RegisteredPreset
 
 logger = logging.getLogger(__name__)
 
 PROVE_VERSION = 1
+
+class _Described(TypedDict, total=False):
+    optimizer: str
+    task: str
+    parameters: int
+    batch_size: int
+
 
 # Drawn beside the champion: what people know.
 DRAWN = ("cosine", "linear", "constant")
@@ -76,7 +85,7 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
     candidates = group_candidates(learned, usual_rate)
     proof = prove(candidates, train, plan)
-    preset = _preset(learned, workload, proof)
+    preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
     registered = register_proof(road, learned.group, preset, proof, picture)
     tables = _rows(road, learned.group, candidates=candidates, proof=proof, preset=preset, registered=registered)
@@ -152,7 +161,7 @@ def _attempt(road: Road, group: str, key: str) -> int:
     return attempt
 
 
-def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
+def _preset(road: Road, learned: Learned, workload: GroupWorkload, proof: Proof, train: Retrainer) -> Preset:
     statistics = learned.statistics
     # A stand-in's rates say nothing of the group's own: what the logs recommend is all there is.
     from_logs = statistics.recommended_rate or statistics.usual_rate
@@ -168,9 +177,31 @@ def _preset(learned: Learned, workload: GroupWorkload, proof: Proof) -> Preset:
             runs=learned.runs,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             greedylr_version=greedylr.__version__,
+            **(_of_workload(train.look()) if workload.own else {"optimizer": _usual_optimizer(road, learned.group)}),
         ),
         verdict=proof.verdict,
     )
+
+
+def _of_workload(seen: JobResult) -> _Described:
+    """Return what is known of the training that a preset is for."""
+    told = seen.descriptors
+    return {
+        "optimizer": told.optimizer,
+        "task": told.task or told.family,
+        "parameters": seen.parameters,
+        "batch_size": told.batch_size,
+    }
+
+
+def _usual_optimizer(road: Road, group: str) -> str:
+    """Return the optimizer that most runs of a group declare: all that is known of them where another was retrained."""
+    usual = road.warehouse.frame(
+        "select coalesce(mode(optimizer), '') as optimizer from usable_runs join run_groups using (run_id) "
+        "where group_name = ?",
+        [group],
+    )
+    return str(usual["optimizer"][0])
 
 
 def _rate_source(from_logs: float | None, *, tuned: bool) -> str:

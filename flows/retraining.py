@@ -91,11 +91,17 @@ class Retrainer:
         self._finished.append((purpose, job, result))
         return result
 
+    def look(self) -> JobResult:
+        """Return what the workload says of itself: the newest job's result, or that of one that trains nothing."""
+        if self._finished:
+            return self._finished[-1][2]
+        return self.train("first look at the workload", (), (0,))
+
     def usual_rate(self) -> float:
         """Return a rate near which the workload trains, as it says of itself."""
         if self._workload.descriptors is not None:
             return self._workload.descriptors.usual_learning_rate
-        return self.train("first look at the workload", (), (0,)).descriptors.usual_learning_rate
+        return self.look().descriptors.usual_learning_rate
 
     def curves(self, purpose: str, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
         """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained for a purpose.

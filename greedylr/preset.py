@@ -59,6 +59,9 @@ class Provenance:
         ISO 8601 time, UTC; empty for a bundled one.
     greedylr_version
         Version of this library.
+    optimizer, task, parameters, batch_size
+        Of the training that it is for: such as "sgd", a few words, weights of the model, examples a step. Empty, or
+        None, where they are not known. `greedylr.suggest_preset` compares them.
     """
 
     group: str = ""
@@ -68,9 +71,16 @@ class Provenance:
     runs: int = 0
     created_at: str = ""
     greedylr_version: str
+    optimizer: str = ""
+    task: str = ""
+    parameters: int | None = None
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         require_count("runs", self.runs, minimum=0)
+        for name in ("parameters", "batch_size"):
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name), minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,17 +14,23 @@ Migration = Callable[[Document], Document]
 SCHEMA_VERSION = 2
 
 
-def _with_what_restores(document: Document) -> Document:
-    """Version 2 added probe and rollback; what was published before has neither."""
-    schedule = document["schedule"]
-    if early := [name for name in ("probe", "rollback") if name in schedule]:
-        raise ValueError(f"$.schedule.{early[0]} is no known field of schema version 1; it came with version 2")
-    document["schedule"] = {**schedule, "probe": None, "rollback": None}
+# What version 2 added, and what it is for presets that were published before.
+_OF_VERSION_2: Mapping[str, Document] = {
+    "schedule": {"probe": None, "rollback": None},
+    "provenance": {"optimizer": "", "task": "", "parameters": None, "batch_size": None},
+}
+
+
+def _to_version_2(document: Document) -> Document:
+    for part, added in _OF_VERSION_2.items():
+        if early := [name for name in added if name in document[part]]:
+            raise ValueError(f"$.{part}.{early[0]} is no known field of schema version 1; it came with version 2")
+        document[part] = {**document[part], **added}
     return document
 
 
 # From version -> what makes a document of it one of the next; it need not touch schema_version.
-MIGRATIONS: Mapping[int, Migration] = {1: _with_what_restores}
+MIGRATIONS: Mapping[int, Migration] = {1: _to_version_2}
 
 
 def to_present_schema(

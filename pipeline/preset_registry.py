@@ -21,6 +21,7 @@ from greedylr.registry import (
     connect,
     database_file,
 )
+from greedylr.suggestion import WEIGHTS
 from greedylr.verdict import Verdict
 from pipeline.champions import (
     RegisteredPreset,
@@ -180,6 +181,8 @@ def _tags(preset: Preset, verdict: Verdict, group: str, reason: str) -> dict[str
         "reason": reason,
         "greedylr_version": preset.provenance.greedylr_version,
     }
+    told = {name: getattr(preset.provenance, name) for name in WEIGHTS}
+    facts |= {name: str(value) for name, value in told.items() if value}
     return {f"{TAG_PREFIX}{key}": value for key, value in facts.items()}
 
 

@@ -118,6 +118,13 @@ def test_a_preset_that_beats_the_teams_habit_becomes_champion_where_promotion_is
     assert [(cell["region"], cell["control_rate"]) for cell in incumbent] == [("own rate", 0.0003)]
 
 
+def test_a_preset_tells_of_the_training_that_it_was_proved_on(story: Story) -> None:
+    (version,) = story["run: versions"]
+    told = Preset.from_json(version["preset"]).provenance
+    # 5 weights and a bias; the workload names no task, so its family speaks for it.
+    assert (told.optimizer, told.task, told.parameters, told.batch_size) == ("sgd", "own", 6, 8)
+
+
 def test_the_users_store_stays_as_it_was(story: Story) -> None:
     assert story["store after"] == story["store before"]
 

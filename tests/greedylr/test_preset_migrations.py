@@ -47,15 +47,19 @@ def test_document_in_between_takes_the_later_steps_only() -> None:
     }
 
 
-def test_preset_of_version_1_has_neither_probe_nor_rollback() -> None:
+def test_preset_of_version_1_has_neither_probe_nor_rollback_nor_a_described_training() -> None:
     present = json.loads(load_preset("core").to_json())
     schedule = {name: value for name, value in present["schedule"].items() if name not in ("probe", "rollback")}
-    old = {**present, "schema_version": 1, "schedule": schedule}
+    later = ("optimizer", "task", "parameters", "batch_size")
+    provenance = {name: value for name, value in present["provenance"].items() if name not in later}
+    old = {**present, "schema_version": 1, "schedule": schedule, "provenance": provenance}
     assert Preset.from_dict(old) == load_preset("core")
     # Known by the same name as before.
     assert Preset.from_dict(old).content_hash == "4b4400492dbc997d"
     with pytest.raises(ValueError, match=r"\$.schedule.probe is no known field of schema version 1; it came with"):
         Preset.from_dict({**old, "schedule": {**schedule, "probe": None}})
+    with pytest.raises(ValueError, match=r"\$.provenance.task is no known field of schema version 1; it came with"):
+        Preset.from_dict({**old, "provenance": {**provenance, "task": ""}})
     with pytest.raises(ValueError, match=r"\$ is no preset of schema version 1, as its schema_version says"):
         Preset.from_dict({**old, "schedule": 3})
 

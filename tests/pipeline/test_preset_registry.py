@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from greedylr import Interval, Preset, Verdict, load_preset
+from greedylr import Interval, Preset, Verdict, load_preset, suggest_preset
 from greedylr.registry import registered_presets
 from greedylr.verdict import CellVerdict
 from pipeline.errors import RegistryUnreachableError
@@ -112,6 +112,17 @@ def test_a_champion_is_registered_with_its_verdict(uri: str, publish: Callable[.
         "interval": "[-0.08, -0.02]",
         "reason": "a test",
     }
+
+
+def test_a_version_tells_of_its_training_what_is_known(uri: str, publish: Callable[..., RegisteredPreset]) -> None:
+    preset = proved()
+    described = replace(preset.provenance, optimizer="adamw", task="language model", parameters=1_000_000)
+    publish(replace(preset, provenance=described))
+    [row] = registered_presets(uri)
+    assert (row.optimizer, row.task, row.parameters, row.batch_size) == ("adamw", "language model", 1_000_000, None)
+    assert "greedylr.batch_size" not in tags(uri, "1")
+    suggested = suggest_preset(optimizer="AdamW", task="language model", parameters=2_000_000, registry_uri=uri)
+    assert (suggested.address, suggested.confidence) == (f"models:/{NAME}@champion", "high")
 
 
 def test_the_files_of_a_version_lie_in_a_run_of_ours(
