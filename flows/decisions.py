@@ -1,4 +1,4 @@
-"""The decisions of past runs, read from the warehouse a chunk of runs at a time: state, action and return of each."""
+"""What was known and done at each decision of past runs, read from the warehouse a chunk of runs at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from features.decision_grid import decision_grid
+from features.feature_catalogue import with_features
 from features.loss_scales import final_regrets, loss_scales, run_ends
 from features.transitions import transitions
 from pipeline.warehouse import Warehouse
@@ -19,6 +20,9 @@ select run_id, group_name, planned_steps, starting_rate, final_loss, diverged, r
 from usable_runs join run_groups using (run_id)
 join (select run_id, count(*) as points from trajectories group by run_id) using (run_id)
 where group_name in (select unnest(?)) order by run_id
+"""
+_RUN = """
+select run_id, '' as group_name, planned_steps, starting_rate, final_loss, diverged from usable_runs where run_id = ?
 """
 _CURVES = "select * from trajectories where run_id in (select unnest(?)) order by run_id, position"
 
@@ -39,11 +43,17 @@ def group_decisions(warehouse: Warehouse, groups: Sequence[str]) -> pl.DataFrame
     return pl.concat(transitions(decision_grid(curves, runs), runs) for curves in _curves(warehouse, runs))
 
 
+def run_features(warehouse: Warehouse, run_id: str) -> pl.DataFrame:
+    """Return the features of one run or trial at the end of each interval, its losses on a scale of its own."""
+    curve = warehouse.frame(_CURVES, [[run_id]])
+    run = warehouse.frame(_RUN, [run_id]).join(run_ends(curve), on="run_id")
+    run = run.join(loss_scales(run), on="group_name")
+    return with_features(decision_grid(curve, run)).drop("run_id")
+
+
 def _curves(warehouse: Warehouse, runs: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Yield the trajectories of the runs in their order, at least one table."""
     chunk = (pl.col("points").cum_sum() - pl.col("points")) // POINTS_AT_ONCE
-    chunks = [
-        part["run_id"].to_list() for part in runs.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True)
-    ]
-    for run_ids in chunks or [[]]:
+    chunks = runs.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True)
+    for run_ids in [part["run_id"].to_list() for part in chunks] or [[]]:
         yield warehouse.frame(_CURVES, [run_ids])

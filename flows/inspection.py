@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from features.declared_settings import declared_settings
-from features.series_roles import judged_series
+from features.series_roles import judged_series, possible_names
+from flows.decisions import run_features
 from flows.road import Road
 from flows.run_remarks import remarks
 
@@ -68,6 +69,9 @@ def inspected_run(road: Road, run_id: str) -> dict[str, Any]:
         declared_settings(warehouse.frame("from params where run_id = ?", [logged_into])).drop("run_id").to_dicts()
     )
     described = warehouse.frame("from usable_runs where run_id = ?", [run_id]).drop("run_id").to_dicts()[0]
+    left_out = warehouse.frame(
+        "select key from logged_series where run_id = ? and not copied order by key", [logged_into]
+    )
     groups = warehouse.frame("select group_name from run_groups where run_id = ? order by 1", [run_id])
     curve = warehouse.frame("from trajectories where run_id = ? order by position", [run_id]).drop("run_id")
     facts = run.to_dicts()[0] | {"trial": run_id[len(logged_into) + 1 :] or None}
@@ -75,10 +79,13 @@ def inspected_run(road: Road, run_id: str) -> dict[str, Any]:
         "run": facts,
         "groups": groups["group_name"].to_list(),
         "series": judged.sort("role", "key", nulls_last=True).to_dicts(),
+        "not_copied": left_out["key"].to_list(),
+        "awaited": possible_names(left_out["key"].to_list(), road.settings.roles.said),
         "declared": declared[0] if declared else {},
         "described": described,
         "trials": warehouse.frame(TRIALS, [run_id]).to_dicts(),
         "trajectory": curve.to_dicts(),
+        "features": run_features(warehouse, run_id).to_dicts(),
         "remarks": list(remarks(facts, described, judged, curve)),
     }
 

@@ -10,11 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from features.feature_catalogue import FEATURES
 from features.series_names import NAMED_LIKE_NOTHING
 from flows.run_remarks import CURVES
 from flows.sparkline import sparkline
 
 MOST_ROWS = 12
+MOST_MOMENTS = 6
 MOST_RUNS = 40
 SPARKLINE = 60
 ROLE_STYLES = {"training_loss": "green", "validation_loss": "cyan", "learning_rate": "magenta", "epoch": "blue"}
@@ -35,14 +37,16 @@ def run_tables(found: Mapping[str, Any], *, plain: bool = False) -> Iterator[Ren
     yield Group(title, _facts(_origin(found)), Text())
     yield _verdict(described, found["remarks"])
     yield Group(Text("Trained with", style="bold"), _facts(_settings(found)), Text())
-    yield Group(Text("Series", style="bold"), _series_table(found["series"]), *_other_series(found["series"]), Text())
+    yield Group(Text("Series", style="bold"), _series_table(found["series"]), *_other_series(found), Text())
     if found["trials"]:
         yield Group(Text(f"{len(found['trials'])} trials", style="bold"), _trials_table(found["trials"]), Text())
     if found["trajectory"]:
         yield Group(
             Text(f"Trajectory of {len(found['trajectory']):,} points", style="bold"), *_curves(found, plain), Text()
         )
-        yield _trajectory_table(found["trajectory"])
+        yield Group(_spread_rows(found["trajectory"]), Text())
+    if found["features"]:
+        yield _features_table(found["features"])
 
 
 def _verdict(described: Mapping[str, Any], remarks: Sequence[str]) -> Group:
@@ -83,8 +87,7 @@ def _settings(found: Mapping[str, Any]) -> dict[str, object]:
     """Tell what the params declare, then what was made of it together with the logged rate."""
     declared = {f"declared {name.replace('_', ' ')}": value for name, value in found["declared"].items()}
     shown = {name: value for name, value in found["described"].items() if name not in ("usable", "reason", "diverged")}
-    facts = {**{name.replace("_", " "): value for name, value in shown.items()}, **declared}
-    return facts if any(value is not None for value in facts.values()) else {"nothing": "is declared or logged of it"}
+    return {**{name.replace("_", " "): value for name, value in shown.items()}, **declared}
 
 
 def _series_table(series: Sequence[Mapping[str, Any]]) -> Table:
@@ -124,10 +127,16 @@ def _trials_table(trials: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _other_series(series: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
-    others = [row["key"] for row in series if row["reason"] == NAMED_LIKE_NOTHING]
+def _other_series(found: Mapping[str, Any]) -> Iterator[Text]:
+    others = [row["key"] for row in found["series"] if row["reason"] == NAMED_LIKE_NOTHING]
     if others:
         yield Text(f" {len(others)} {NAMED_LIKE_NOTHING}: {', '.join(others)}", style="dim")
+    if awaited := found["awaited"]:
+        yield Text(f" the next `greedylr ingest` will copy {', '.join(awaited)}", style="yellow")
+    if left_out := [key for key in found["not_copied"] if key not in awaited]:
+        yield Text(
+            f" {len(left_out)} not copied, for no role is possible by their names: {', '.join(left_out)}", style="dim"
+        )
 
 
 def _curves(found: Mapping[str, Any], plain: bool) -> Iterator[Text]:
@@ -139,16 +148,35 @@ def _curves(found: Mapping[str, Any], plain: bool) -> Iterator[Text]:
             yield Text.assemble(f"  {name.replace('_', ' '):16}", (line, ROLE_STYLES[name]), (ends, "dim"))
 
 
-def _trajectory_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Show a dozen rows, evenly spread, with the first and the last among them."""
+def _features_table(rows: Sequence[Mapping[str, Any]]) -> Group:
+    """Show the features, one a line: a dozen columns would not fit the page the other way round."""
+    moments = _spread([{**row, "progress": f"{row['progress']:.0%}"} for row in rows], MOST_MOMENTS)
+    table = Table(header_style="dim", box=None, pad_edge=True)
+    table.add_column("at the end of")
+    for row in moments:
+        table.add_column(row["progress"], justify="right")
+    for feature in FEATURES:
+        if feature.name != "progress" and any(row[feature.name] is not None for row in rows):
+            table.add_row(feature.name.replace("_", " "), *(_shown(row[feature.name]) for row in moments))
+    title = Text.assemble(
+        ("Features", "bold"), (f" at {len(rows)} decisions of the plan; docs/features.md defines them", "dim")
+    )
+    return Group(title, table, Text())
+
+
+def _spread(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """Choose so many rows, evenly spread, with the first and the last among them."""
+    last, count = len(rows) - 1, min(most, len(rows))
+    return [rows[index] for index in sorted({round(number * last / max(count - 1, 1)) for number in range(count)})]
+
+
+def _spread_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(header_style="dim", box=None, pad_edge=True)
     columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
-    last = len(rows) - 1
-    count = min(MOST_ROWS, len(rows))
-    for index in sorted({round(number * last / max(count - 1, 1)) for number in range(count)}):
-        table.add_row(*(_shown(rows[index][name]) for name in columns))
+    for row in _spread(rows, MOST_ROWS):
+        table.add_row(*(_shown(row[name]) for name in columns))
     return table
 
 

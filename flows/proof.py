@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 PROVE_VERSION = 1
 
+
 class _Described(TypedDict, total=False):
     optimizer: str
     task: str

@@ -5,9 +5,9 @@ preset does not tell counts 1/2, neither near nor far. The weights are our judge
 yet how far presets carry from one training to another. So a suggestion says how sure it is, and is rarely sure.
 
 What a registered preset tells of itself stands in its version's tags `greedylr.optimizer`, `greedylr.task`,
-`greedylr.parameters` and `greedylr.batch_size`: registration writes what its proof knew, and anyone may set them. Without
-them the name of its group speaks for the first two. The bundled presets were made for no training in particular and
-tell nothing.
+`greedylr.parameters` and `greedylr.batch_size`: registration writes what its proof knew, and anyone may set them.
+Without them the name of its group speaks for the first two. The bundled presets were made for no training in particular
+and tell nothing.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_a_run_is_shown_with_its_roles_and_their_reasons(root: Path, greedylr: G
     assert ["train/box_loss", "training loss", "0.80", summed, "20", "0.1", "2"] in shown
     assert any(row[:3] == ["lr/pg0", "learning rate", "0.90"] for row in shown)
     assert ["lr/pg1", "none", "'lr/pg0' was taken as learning rate", "20", "0.0005", "0.01"] in shown
-    assert ["1 named like no loss, no rate and no epoch: mAP50"] in shown
+    assert ["1 not copied, for no role is possible by their names: mAP50"] in shown
     assert ["Trajectory of 20 points"] in shown
 
 
@@ -68,8 +68,26 @@ def test_the_curves_are_drawn_and_a_dozen_rows_are_shown(root: Path, greedylr: G
     shown = lines(greedylr(root, "inspect", "mlp-0"))
     start = shown.index(["Trajectory of 12 points"])
     assert shown[start + 1] == ["training loss", "██▇▆▆▅▄▃▃▂▁▁", "3 to 1.9, 12 points"]
-    assert shown[start + 3][:2] == ["position", "step"]
-    assert [row[0] for row in shown[start + 4 :] if row != [""]] == [str(position) for position in range(12)]
+    table = shown.index(next(row for row in shown if row[:2] == ["position", "step"]))
+    assert [row[0] for row in shown[table + 1 : table + 13]] == [str(position) for position in range(12)]
+
+
+def test_the_features_are_shown_at_half_a_dozen_moments(root: Path, greedylr: Greedylr) -> None:
+    shown = lines(greedylr(root, "inspect", "yolo-3"))
+    start = shown.index(["Features at 20 decisions of the plan; docs/features.md defines them"])
+    assert shown[start + 1] == ["at the end of", "5%", "25%", "45%", "60%", "80%", "100%"]
+    # The loss is 3 / (epoch + 1) in all.
+    assert ["relative loss", "0", "-1.609", "-2.197", "-2.485", "-2.773", "-2.996"] in shown
+    assert ["plateau length", *["0"] * 6] in shown
+
+
+def test_what_was_not_copied_is_named(root: Path, greedylr: Greedylr, log_run: Callable[..., str]) -> None:
+    loss = [2.0 - 0.1 * step for step in range(12)]
+    log_run("more", run_name="wide", metrics={"loss": loss, "accuracy": loss, "f1": loss}, store=root / "mlflow.db")
+    greedylr_ingest(root)
+    assert ["2 not copied, for no role is possible by their names: accuracy, f1"] in lines(
+        greedylr(root, "inspect", "wide")
+    )
 
 
 def test_what_is_wrong_with_a_run_is_said(root: Path, greedylr: Greedylr) -> None:
@@ -82,7 +100,7 @@ def test_what_is_wrong_with_a_run_is_said(root: Path, greedylr: Greedylr) -> Non
     assert ["status FAILED, not FINISHED"] in lines(greedylr(root, "inspect", "mlp-1"))
     unusable = lines(greedylr(root, "inspect", "empty"))
     assert ["not usable: no loss series"] in unusable
-    assert ["nothing", "is declared or logged of it"] in unusable
+    assert ["rate source", "unknown"] in unusable
 
 
 def test_a_validation_loss_that_is_the_training_loss_is_noticed(
@@ -98,7 +116,10 @@ def test_a_validation_loss_that_is_the_training_loss_is_noticed(
 def test_a_run_is_given_to_programs_whole(root: Path, greedylr: Greedylr) -> None:
     ended = greedylr(root, "inspect", "mlp-0", "--json")
     found = json.loads(ended.out)
-    assert list(found) == ["run", "groups", "series", "declared", "described", "trials", "trajectory", "remarks"]
+    assert list(found) == [
+        *("run", "groups", "series", "not_copied", "awaited", "declared", "described", "trials", "trajectory"),
+        *("features", "remarks"),
+    ]
     assert found["run"]["run_name"] == "mlp-0"
     assert [(row["key"], row["role"], row["confidence"], row["reason"]) for row in found["series"]] == [
         ("loss", "training_loss", 0.9, "named a loss"),
@@ -139,10 +160,12 @@ def test_an_unknown_name_is_refused_with_the_nearest(root: Path, greedylr: Greed
     assert "`greedylr runs` lists the groups" in greedylr(root, "inspect", "zzz").err
 
 
-def test_a_role_said_in_the_settings_takes_effect_at_once(root: Path, greedylr: Greedylr) -> None:
+def test_a_role_said_in_the_settings_takes_effect_once_its_series_is_read(root: Path, greedylr: Greedylr) -> None:
     assert ["not usable: no loss series"] in lines(greedylr(root, "inspect", "empty"))
     with (root / "greedylr.toml").open("a") as file:
         file.write('[roles]\nscore = "training_loss"\n"*_loss" = "ignored"\n')
+    assert ["the next `greedylr ingest` will copy score"] in lines(greedylr(root, "inspect", "empty"))
+    greedylr_ingest(root)
     shown = lines(greedylr(root, "inspect", "empty"))
     assert ["not usable: fewer than 10 points"] in shown
     assert ["score", "training loss", "1.00", "override", "1", "1", "1"] in shown
