@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from features.declared_settings import declared_settings
 from features.series_roles import judged_series, possible_names
-from flows.decisions import run_features
+from flows.past_decisions import run_features
 from flows.road import Road
 from flows.run_remarks import remarks
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import flows.decisions
-from flows.decisions import group_decisions, run_features
+import flows.past_decisions
+from flows.past_decisions import group_decisions, run_features
 from flows.road import Road, describe, ingest
 from pipeline.settings import load_settings
 
@@ -51,7 +51,7 @@ def test_decisions_are_the_same_however_few_points_are_taken_at_a_time(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = group_decisions(road.warehouse, ["digits"])
-    monkeypatch.setattr(flows.decisions, "POINTS_AT_ONCE", 1)
+    monkeypatch.setattr(flows.past_decisions, "POINTS_AT_ONCE", 1)
     assert_frame_equal(group_decisions(road.warehouse, ["digits"]), whole)
 
 
