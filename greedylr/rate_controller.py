@@ -270,7 +270,7 @@ class RateController:
         assert probe is not None  # a sweep has one
         if not sweep.turned_at and self.step_count < self.planned.sweep_evaluations * self._stride:
             return
-        self.start_multiplier = chosen_multiplier(probe, sweep)
+        self.start_multiplier = chosen_multiplier(probe, self.planned.sweep_evaluations, sweep)
         self.base_learning_rates = tuple(self.start_multiplier * base for base in self.base_learning_rates)
         self._decided_on = self._signed(sweep.best) if sweep.evaluations else math.nan
         self._event = "probe"
