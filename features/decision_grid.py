@@ -44,7 +44,8 @@ def decision_grid(trajectories: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFram
     """Gather each run's points into the intervals of its plan.
 
     A run of T planned steps has min(40, T) intervals of equal length; a step at or beyond T counts to the last. Its
-    loss is the training loss, the validation loss where there is no other, in units of where it began:
+    loss is the training loss from the first interval on in which that was logged, before it the validation loss, each
+    in units of where it began:
 
         relative loss = (loss - reference) / (median loss of its first interval - reference)
 
@@ -64,8 +65,9 @@ def decision_grid(trajectories: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFram
     pl.DataFrame
         `GRID_COLUMNS`, sorted: a row for every interval up to the last one with a point. Per interval: its number,
         points and those of them that are not finite, the median of ln(relative loss) (null without a finite point, or
-        where the run has no such unit), the mean rate, ln of the relative validation loss. `noise` and
-        `autocorrelation` are those of `features.windows`, over the `WINDOW` intervals that end with this one.
+        where the run has no such unit), the mean rate, ln of the relative validation loss where there is a training
+        loss to compare it with. `noise` and `autocorrelation` are those of `features.windows`, over the `WINDOW`
+        intervals that end with this one.
 
     Notes
     -----
@@ -119,13 +121,16 @@ def _placed(trajectories: pl.DataFrame, planned: pl.DataFrame) -> pl.DataFrame:
         .with_columns(interval.cast(pl.Int32).alias("interval"))
         .drop("run_id", "planned_steps", "intervals")
     )
-    units = points.group_by("run").agg(_unit("training"), _unit("validation"))
-    trained = pl.col("training_unit").is_not_null()
+    trained_from = pl.col("interval").filter(pl.col("training_loss").is_not_null()).min()
+    units = points.group_by("run").agg(_unit("training"), _unit("validation"), trained_from=trained_from)
+    # By what was logged so far, not by all that the run logged: what comes later changes nothing.
+    trained = (pl.col("interval") >= pl.col("trained_from")).fill_null(False)
     return (
         points.join(units, on="run", maintain_order="left")
         .with_columns(
+            trained=trained,
             loss=pl.when(trained).then("training_loss").otherwise("validation_loss"),
-            unit=pl.coalesce("training_unit", "validation_unit"),
+            unit=pl.when(trained).then("training_unit").otherwise("validation_unit"),
         )
         .select(
             "run",
@@ -135,7 +140,9 @@ def _placed(trajectories: pl.DataFrame, planned: pl.DataFrame) -> pl.DataFrame:
             logged=pl.col("loss").is_not_null(),
             finite=pl.col("loss").is_finite(),
             log_loss=_log_relative(pl.col("loss"), pl.col("unit")),
-            log_validation_loss=_log_relative(pl.col("validation_loss"), pl.col("validation_unit")),
+            log_validation_loss=pl.when("trained").then(
+                _log_relative(pl.col("validation_loss"), pl.col("validation_unit"))
+            ),
         )
     )
 

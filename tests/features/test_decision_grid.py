@@ -52,6 +52,17 @@ def test_run_without_training_loss_is_told_by_its_validation_loss() -> None:
     assert grid["points"].to_list() == [1, 1]
 
 
+def test_validation_loss_tells_of_a_run_until_its_training_loss_is_logged() -> None:
+    frame = curve([None, None, 5.0, 2.5], validation_loss=[8.0, 4.0, 2.0, 1.0])
+    assert decision_grid(frame, planned(4))["log_loss"].to_list() == pytest.approx([0.0, -LN2, 0.0, -LN2])
+
+
+def test_training_loss_that_was_never_finite_is_counted() -> None:
+    grid = decision_grid(curve([math.nan, math.nan], validation_loss=[2.0, 1.0]), planned(2))
+    assert grid["non_finite_points"].to_list() == [1, 1]
+    assert grid["log_loss"].null_count() == 2
+
+
 def test_losses_that_are_not_finite_are_counted_and_left_out() -> None:
     grid = decision_grid(curve([4.0, float("nan"), 2.0, float("inf")], steps=[0, 1, 10, 20]), planned(400))
     assert grid["points"].to_list() == [2, 1, 1]
