@@ -76,7 +76,8 @@ def learning_rates(
     - unknown: the rest; `rate_reason` says why. The declared rate may still be the starting one.
 
     starting_rate: as declared where what was logged agrees within a tenth or nothing was; else the first logged rate
-    above 0, or the peak where the rate warms up (at any length if a param declares a warm-up).
+    above 0, or the peak where the rate warms up (at any length if a param declares a warm-up). Where a run was resumed,
+    the first logged rate is not its starting one: the declared one stands, and without it only a constant rate.
 
     schedule: as declared; else as recognised from the logged rate, which wins where the two exclude each other.
 
@@ -120,7 +121,7 @@ def learning_rates(
 
 
 def _logged(trajectories: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
-    """Describe the logged rates: run_id, logged_points, logged_start, logged_peak, shape."""
+    """Describe the logged rates: run_id, logged_points and what `schedule_shapes` tells."""
     rates = trajectories.filter(pl.col("learning_rate").is_finite())
     counts = rates.group_by("run_id").agg(logged_points=pl.len())
     shapes = schedule_shapes(rates.join(plans.select("run_id", "planned_steps"), on="run_id", maintain_order="left"))
@@ -155,7 +156,8 @@ def _marked(known: pl.DataFrame) -> pl.DataFrame:
             logged_start=pl.when("warms_up").then("logged_peak").otherwise("logged_start"),
         )
         .with_columns(
-            other_rate=((pl.col("rate") / pl.col("logged_start") - 1).abs() > _AGREES).fill_null(False),
+            other_rate=((pl.col("rate") / pl.col("logged_start") - 1).abs() > _AGREES).fill_null(False)
+            & pl.col("resumed_at").is_null(),
             other_schedule=_excluded(pl.col("schedule"), pl.col("shape")),
         )
         .with_columns(rate_reason=_reason(), starting_rate=_starting_rate(), schedule=_schedule())
@@ -204,6 +206,7 @@ def _reason() -> pl.Expr:
     shape = pl.format("; a param says {}, the log {}: the log stands", "schedule", "shape")
     logged = pl.concat_str(
         pl.format("{} points logged", "logged_points"),
+        pl.format(", from step {} on, after the start", "resumed_at").fill_null(""),
         pl.when("other_rate").then(rate).otherwise(pl.lit("")),
         pl.when("other_schedule").then(shape).otherwise(pl.lit("")),
     )

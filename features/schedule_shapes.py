@@ -5,6 +5,8 @@ from typing import Final
 
 import polars as pl
 
+from features.series_order import begins_late
+
 _MINIMUM_POINTS: Final = 5
 CONSTANT: Final = 1.01  # largest / smallest rate
 _STEP_LEVELS: Final = 8  # at most so many different rates
@@ -20,7 +22,10 @@ def schedule_shapes(rates: pl.DataFrame) -> pl.DataFrame:
 
         linear: 1 - x        cosine: (1 + cos(pi x)) / 2        x = (step - step of the peak) / (end - step of the peak)
 
-    where the end is the planned one; without a plan, the last step.
+    where the end is the planned one; without a plan, the last step. Without a warm-up the peak is at step 0.
+
+    What was resumed shows neither its warm-up nor its peak, and its first rate is its starting one only if the rate is
+    constant.
 
     Parameters
     ----------
@@ -30,33 +35,37 @@ def schedule_shapes(rates: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        run_id, logged_start (the peak after a warm-up, else the first rate above 0), logged_peak, shape ("constant",
-        "linear", "cosine", "step", "other"; null with fewer than 5 points).
+        run_id, logged_start (the peak after a warm-up, else the first rate above 0) and logged_peak, both null if the
+        rate was resumed and moves; resumed_at (the first step of a rate whose beginning is missing, else null); shape
+        ("constant", "linear", "cosine", "step", "other"; null with fewer than 5 points).
     """
     rate = pl.col("learning_rate")
     logged = rates.filter(rate.is_finite(), rate >= 0).select("run_id", "step", "learning_rate", "planned_steps")
     starts = logged.group_by("run_id").agg(
         first=rate.filter(rate > 0).first(),
+        lowest=rate.min(),
         peak=rate.max(),
         peak_step=pl.col("step").get(rate.arg_max()),
         peak_share=rate.arg_max() / pl.len(),
+        resumed_at=pl.when(begins_late(pl.col("step"))).then(pl.col("step").first()),
         end=pl.max_horizontal(pl.col("step").max(), pl.col("planned_steps").first()),
     )
     warmed_up = (pl.col("peak") >= 2 * pl.col("first")) & (pl.col("peak_share") <= 0.5)
+    starts = starts.with_columns(resumed_at=pl.when(~warmed_up.fill_null(False)).then("resumed_at"))
+    shown = pl.col("resumed_at").is_null() | (pl.col("peak") <= CONSTANT * pl.col("lowest"))
     starts = starts.with_columns(
-        logged_start=pl.when(warmed_up).then("peak").otherwise("first"),
+        logged_start=pl.when(shown).then(pl.when(warmed_up).then("peak").otherwise("first")),
+        logged_peak=pl.when(shown).then("peak"),
         from_step=pl.when(warmed_up).then("peak_step").otherwise(0),
     )
     after = logged.join(starts, on="run_id").filter(pl.col("step") >= pl.col("from_step"))
     shapes = _fits(after).with_columns(shape=_shape()).select("run_id", "shape")
-    return (
-        starts.select("run_id", "logged_start", logged_peak="peak").join(shapes, on="run_id", how="left").sort("run_id")
-    )
+    found = starts.select("run_id", "logged_start", "logged_peak", "resumed_at")
+    return found.join(shapes, on="run_id", how="left").sort("run_id")
 
 
 def _fits(after: pl.DataFrame) -> pl.DataFrame:
-    from_step = pl.col("step").min().over("run_id")
-    x = (pl.col("step") - from_step) / (pl.col("end") - from_step)
+    x = (pl.col("step") - pl.col("from_step")) / (pl.col("end") - pl.col("from_step"))
     return (
         after.with_columns(linear=1 - x, cosine=((x * math.pi).cos() + 1) / 2)
         .group_by("run_id")

@@ -26,6 +26,8 @@ TRAINING, VALIDATION, RATE, EPOCH = range(4)
 
 # Two points a step on average, in the order of time, are measurements within the step; fewer are repetitions.
 _POINTS_A_STEP: Final = 2.0
+# What begins this many of its steps after its beginning was resumed, or its beginning was not logged.
+_LATE: Final = 2.0
 
 
 def in_time_order(points: pl.DataFrame) -> pl.DataFrame:
@@ -68,6 +70,11 @@ def with_settled_steps(points: pl.DataFrame, cyclic: pl.Series) -> tuple[pl.Data
 def same_series() -> pl.Expr:
     """Say of each point whether the one before it is of its series."""
     return pl.col("series") == pl.col("series").shift()
+
+
+def begins_late(step: pl.Expr) -> pl.Expr:
+    """Say of a curve's steps, in order, whether its beginning is missing: it was resumed, or not logged from there."""
+    return (step.first() > (_LATE * step.diff().median()).clip(lower_bound=1)).fill_null(False)
 
 
 def _same_as_before(*columns: str) -> pl.Expr:

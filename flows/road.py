@@ -39,7 +39,7 @@ from pipeline.settings import IngestSettings, Settings
 from pipeline.warehouse import EVERY_GROUP, Warehouse
 
 ROLES_VERSION = 2
-DESCRIBE_VERSION = 3
+DESCRIBE_VERSION = 4
 LEARN_VERSION = 2
 
 # A store that was moved or copied is another source with the same runs: each is history once, as it was read last.

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from features.series_order import begins_late
+
 CURVES = ("training_loss", "validation_loss", "learning_rate")
 
-# A curve that begins this many of its steps after its beginning was resumed, or its beginning was not logged.
-_LATE = 2.0
 # Two losses that are equal so often are one.
 _MANY = 5
 
@@ -54,10 +54,9 @@ def _on_curve(described: Mapping[str, Any], series: pl.DataFrame, curve: pl.Data
     both = curve.filter(pl.col("training_loss").is_not_null(), pl.col("validation_loss").is_not_null())
     if len(both) >= _MANY and both["training_loss"].eq(both["validation_loss"]).all():
         yield "training and validation loss are equal at every step: one of them was logged as both"
-    steps = curve.filter(pl.coalesce("training_loss", "validation_loss").is_not_null())["step"]
-    spacing = steps.diff().median()
-    if isinstance(spacing, float) and steps[0] > max(1, _LATE * spacing):
-        yield f"begins at step {steps[0]:,}: resumed, or its beginning is not logged"
+    losses = curve.filter(pl.coalesce("training_loss", "validation_loss").is_not_null())
+    if losses.select(begins_late(pl.col("step"))).item():
+        yield f"begins at step {losses['step'][0]:,}: resumed, or its beginning is not logged"
     if curve["progress"].null_count():
         yield "its planned length is unknown, so its steps are no share of it"
 

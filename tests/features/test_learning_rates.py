@@ -334,6 +334,17 @@ def test_what_was_logged_stands_before_every_param() -> None:
     assert rates == logged
 
 
+@pytest.mark.parametrize(("params", "start"), [({"lr": "0.1", "scheduler": "cosine"}, 0.1), ({}, None)])
+def test_a_resumed_run_started_at_its_declared_rate_not_at_the_first_that_it_logged(
+    params: dict[str, str], start: float | None
+) -> None:
+    logged = [0.05 * (1 + math.cos(math.pi * step / 90)) for step in range(46, 90)]
+    mark, rates = found({**params, "epochs": "90"}, curve(range(46, 90), logged))
+    assert (mark["rate_source"], mark["starting_rate"], mark["schedule"]) == ("logged", start, "cosine")
+    assert mark["rate_reason"] == "44 points logged, from step 46 on, after the start"
+    assert rates == logged
+
+
 def test_a_declared_warm_up_that_never_ended_starts_at_the_highest_rate_reached() -> None:
     logged = [0.001 * (1 + step) for step in range(20)]
     mark, _ = found(ULTRALYTICS | {"optimizer": "auto", "warmup_epochs": "3"}, curve(range(20), logged))

@@ -6,17 +6,17 @@ import pytest
 from features.schedule_shapes import schedule_shapes
 
 
-def shape_of(rates, planned=None):
+def shape_of(rates, planned=None, first_step=0):
     frame = pl.DataFrame(
         {
             "run_id": ["a"] * len(rates),
-            "step": list(range(len(rates))),
+            "step": [first_step + number for number in range(len(rates))],
             "learning_rate": [float(rate) for rate in rates],
             "planned_steps": pl.Series([planned] * len(rates), dtype=pl.Int64),
         }
     )
-    [(_, start, _, shape)] = schedule_shapes(frame).rows()
-    return shape, start
+    [row] = schedule_shapes(frame).rows(named=True)
+    return row["shape"], row["logged_start"]
 
 
 def cosine(step, steps, floor=0.0):
@@ -40,6 +40,20 @@ def test_cosine_that_was_killed_halfway_is_recognised_by_its_plan():
     rates = [cosine(step, 100) for step in range(49)]
     assert shape_of(rates, planned=100) == ("cosine", 0.1)
     assert shape_of(rates)[0] != "cosine"
+
+
+def test_cosine_that_was_resumed_is_recognised_by_its_plan_but_not_its_start():
+    middle = [cosine(step, 100) for step in range(46, 56)]
+    assert shape_of(middle, planned=100, first_step=46) == ("cosine", None)
+
+
+def test_a_constant_rate_starts_where_it_is_wherever_it_was_resumed():
+    assert shape_of([0.1] * 10, first_step=46) == ("constant", 0.1)
+
+
+def test_a_warm_up_that_is_seen_whole_tells_the_start_of_what_was_resumed():
+    rates = [0.01, 0.04, 0.07, *(0.1 * (1 - step / 20) for step in range(20))]
+    assert shape_of(rates, first_step=46)[1] == 0.1
 
 
 def test_steps():
