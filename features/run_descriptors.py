@@ -13,7 +13,12 @@ from features.trajectories import TRAJECTORY_COLUMNS
 from features.trials import is_trial, parent_run_id
 
 Reason = Literal[
-    "no metrics", "no loss series", "fewer than 10 points", "constant loss", "several trials, each counted as a run"
+    "no metrics",
+    "no loss series",
+    "fewer than 10 points",
+    "constant loss",
+    "no loss that surely tells progress",
+    "several trials, each counted as a run",
 ]
 """Why a run cannot be used. Deleted, failed and running runs can: their curves are as good as any. Where a run holds
 several trials, each is a curve, and the run itself has none."""
@@ -34,12 +39,18 @@ DESCRIPTOR_COLUMNS: Final[Columns] = {
     "first_step": pl.Int64,
 }
 
+NO_SURE_LOSS: Final[Reason] = "no loss that surely tells progress"
+
 _EDGE: Final = 0.05  # first and last share of a curve's points
 _RISE: Final = 0.5  # a training loss that ends this share of its size above its beginning has diverged
 
 
 def run_descriptors(
-    runs: pl.DataFrame, params: pl.DataFrame, trajectories: pl.DataFrame, rates: pl.DataFrame
+    runs: pl.DataFrame,
+    params: pl.DataFrame,
+    trajectories: pl.DataFrame,
+    rates: pl.DataFrame,
+    guessed: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Describe every run, and every trial of those that hold several.
 
@@ -49,12 +60,13 @@ def run_descriptors(
     - diverged: the last 5 % of the training loss (of the validation loss where there is no other) hold a value that is
       not finite, or the training loss ends (median of the last 5 %) above where it began (median of the first 5 %) by
       more than half of its size. A passing NaN is no divergence; nor is a rising validation loss, which may be
-      overfitting.
+      overfitting, or a rising loss that is only guessed at, such as a generator's.
     - final_loss: median of the last 5 % of the validation loss, if it has at least 5 points, else of the training loss;
       null where that is not finite.
     - first_step: where the curve begins, in the unit of the trajectory's steps: above 0 for a run that was resumed in a
       new one. Progress counts from step 0, not from there.
-    - usable: the training or the validation loss has at least 10 points, which are not all equal; else `reason`.
+    - usable: the training or the validation loss has at least 10 points, which are not all equal, and is more than a
+      guess; else `reason`.
 
     Parameters
     ----------
@@ -67,6 +79,8 @@ def run_descriptors(
         `TRAJECTORY_COLUMNS`, sorted by run and position.
     rates
         `RATE_COLUMNS`, one row a run: of `learning_rates`.
+    guessed
+        run_ids of `features.series_roles.guessed_losses`.
 
     Returns
     -------
@@ -80,7 +94,11 @@ def run_descriptors(
     plans = planned_lengths(runs, settings, trajectories)
     trials = runs["run_id"].filter(runs.select(is_trial(pl.col("run_id"))).to_series())
     parents = trials.to_frame().select(parent_run_id(pl.col("run_id")).unique())["run_id"]
-    described = runs.select(*RUN_COLUMNS, holds_trials=pl.col("run_id").is_in(parents.implode()))
+    described = runs.select(
+        *RUN_COLUMNS,
+        holds_trials=pl.col("run_id").is_in(parents.implode()),
+        guessed=parent_run_id(pl.col("run_id")).is_in([] if guessed is None else guessed.to_list()),
+    )
     for table in (
         _curves(trajectories),
         settings.select("run_id", "optimizer"),
@@ -118,7 +136,7 @@ def _diverged() -> pl.Expr:
     rose = pl.col("training_final") > pl.col("training_first") + _RISE * pl.col("training_first").abs()
     return (
         pl.when(trained)
-        .then(~pl.col("training_ends_finite") | rose)
+        .then(~pl.col("training_ends_finite") | (rose & ~pl.col("guessed")))
         .otherwise((pl.col("validation_points") > 0) & ~pl.col("validation_ends_finite"))
     )
 
@@ -138,8 +156,10 @@ def _reason() -> pl.Expr:
         | ((validation >= MINIMUM_TRAINING_POINTS) & pl.col("validation_varies"))
     ).fill_null(False)
     return (
-        pl.when(usable)
+        pl.when(usable & ~pl.col("guessed"))
         .then(pl.lit(None, dtype=pl.String))
+        .when(usable)
+        .then(pl.lit(NO_SURE_LOSS))
         .when("holds_trials")
         .then(pl.lit("several trials, each counted as a run"))
         .when(pl.col("point_count") == 0)

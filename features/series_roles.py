@@ -11,6 +11,7 @@ import polars as pl
 
 from features.columns import Columns, require_columns
 from features.series_names import (
+    GUESS,
     IGNORED,
     ONCE,
     ONE_OF_SEVERAL,
@@ -98,6 +99,19 @@ def series_roles(series: pl.DataFrame, overrides: Mapping[str, str] | None = Non
         A column is missing, or an override names no role.
     """
     return judged_series(series, overrides).filter(pl.col("role").is_not_null()).sort("run_id", "role", "key")
+
+
+def guessed_losses(roles: pl.DataFrame) -> pl.Series:
+    """Name the runs whose loss, the training loss where there is one, is only guessed at: it may tell no progress.
+
+    Parameters
+    ----------
+    roles
+        run_id, role, confidence: of `series_roles`.
+    """
+    # In the order of the alphabet a training loss comes before a validation loss.
+    losses = roles.filter(pl.col("role").str.ends_with("_loss")).sort("run_id", "role", "confidence")
+    return losses.unique("run_id", keep="first", maintain_order=True).filter(pl.col("confidence") <= GUESS)["run_id"]
 
 
 def judged_series(series: pl.DataFrame, overrides: Mapping[str, str] | None = None) -> pl.DataFrame:

@@ -20,7 +20,7 @@ import polars as pl
 from features.grouping import groups
 from features.learning_rates import learning_rates, with_siblings
 from features.run_descriptors import run_descriptors
-from features.series_roles import possible_names, series_roles
+from features.series_roles import guessed_losses, possible_names, series_roles
 from features.trajectories import trajectories, with_progress
 from features.trials import parent_run_id, with_trials
 from flows.progress import Report, silent
@@ -313,5 +313,5 @@ def _described(road: Road, runs: pl.DataFrame, params: pl.DataFrame) -> tuple[pl
     # Whether a run logged anything is a matter of its source, not of the series that were copied.
     runs = with_trials(runs.with_columns(point_count=pl.max_horizontal("point_count", "logged_points")), curves)
     curves, rates = learning_rates(runs, params, curves, epochs)
-    described = run_descriptors(runs, params, curves, rates)
+    described = run_descriptors(runs, params, curves, rates, guessed_losses(roles))
     return with_progress(curves, described), described

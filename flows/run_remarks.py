@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from features.run_descriptors import NO_SURE_LOSS
 from features.series_order import begins_late
 
 CURVES = ("training_loss", "validation_loss", "learning_rate")
@@ -34,6 +35,8 @@ def remarks(
     """
     if not described["usable"]:
         yield f"not usable: {described['reason']}"
+    if described["reason"] == NO_SURE_LOSS:
+        yield "[roles] in greedylr.toml can say which series is its loss"
     if described["diverged"]:
         yield "diverged: it ends higher than it began, or not as a number"
     if run["lifecycle_stage"] != "active":

@@ -59,6 +59,28 @@ def test_runs_that_did_not_end_well_are_kept_and_usable_if_their_curve_is(
     assert learn(road, "mnist-sgd").runs == 6
 
 
+def test_a_run_is_not_learned_from_where_its_loss_is_a_guess_until_the_settings_say_that_it_is_none(
+    road: Road, log_run: Callable[..., str]
+) -> None:
+    game = {"g_loss": falling(20)[::-1], "d_loss": falling(20)}
+    log_run(run_name="game", params=SGD, metrics=game)
+    log_run(run_name="diverged game", params=SGD, metrics={**game, "g_loss": [*falling(18), float("nan")] * 2})
+    log_run(run_name="plain", params=SGD, metrics={"loss": falling(20)})
+    log_run(run_name="validated", params=SGD, metrics={"val_loss": falling(20), "val_score_mse": falling(20)})
+    columns = "usable, usable_runs.reason, diverged"
+    guess = "no loss that surely tells progress"
+    assert described(road, columns) == {
+        "game": (False, guess, False),
+        "diverged game": (False, guess, True),
+        "plain": (True, None, False),
+        "validated": (True, None, False),
+    }
+    settings = Path(road.root / "greedylr.toml")
+    settings.write_text(settings.read_text() + '[roles]\ng_loss = "training_loss"\n', encoding="utf-8")
+    road = Road(settings=load_settings(settings), root=road.root)
+    assert described(road, columns)["game"] == (True, None, True)
+
+
 def test_a_resumed_run_shows_where_it_begins_and_its_sibling_with_one_point_is_told(
     road: Road, log_run: Callable[..., str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from features.grouping import groups
 from features.learning_rates import learning_rates, with_siblings
 from features.run_descriptors import run_descriptors
-from features.series_roles import series_roles
+from features.series_roles import guessed_losses, series_roles
 from features.trajectories import trajectories, with_progress
 from features.trials import with_trials
 from pipeline.ingestion import ingest
@@ -42,7 +42,7 @@ def featured(ingested):
     epochs = warehouse.frame("select run_id, step, value from metrics where key = 'epoch'")
     runs = with_trials(with_siblings(runs, rate_series(curves)), curves)
     curves, rates = learning_rates(runs, params, curves, epochs)
-    usable = run_descriptors(runs, params, curves, rates)
+    usable = run_descriptors(runs, params, curves, rates, guessed_losses(roles))
     found = groups(runs, params, usable)
     tables = {"trajectories": with_progress(curves, usable), "usable_runs": usable, "run_groups": found}
     warehouse.finish_stage(EVERY_GROUP, "trajectories", "1", tables)
