@@ -75,6 +75,8 @@ def _on_steps(series: pl.DataFrame) -> Iterator[str]:
             yield f"{key}: its step goes back {_times(row['falls'])}; resumed, trials, or logged again at the end"
         elif row["distinct_points"] >= 2 * row["steps"]:
             yield f"{key}: {points:,} points at {row['steps']:,} steps; taken in the order of time"
+        elif (more := row["distinct_points"] - row["steps"]) > 0:
+            yield f"{key}: {_times(more)} a step was logged again; its earliest point stands"
 
 
 def _times(count: int) -> str:

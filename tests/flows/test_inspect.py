@@ -103,6 +103,17 @@ def test_what_is_wrong_with_a_run_is_said(root: Path, greedylr: Greedylr) -> Non
     assert ["rate source", "unknown"] in unusable
 
 
+def test_points_that_did_not_count_are_told(root: Path, greedylr: Greedylr, log_run: Callable[..., str]) -> None:
+    checked_first = [(0, 5.0), *((step, 3.0 - 0.1 * step) for step in range(12))]
+    log_run(
+        "sane", run_name="sanity", metrics={"loss": [1.0] * 12, "val_loss": checked_first}, store=root / "mlflow.db"
+    )
+    greedylr_ingest(root)
+    shown = lines(greedylr(root, "inspect", "sanity"))
+    assert ["val_loss: once a step was logged again; its earliest point stands"] in shown
+    assert any(row[0].startswith("validation loss ") and row[-1] == "5 to 1.9, 12 points" for row in shown)
+
+
 def test_a_validation_loss_that_is_the_training_loss_is_noticed(
     root: Path, greedylr: Greedylr, log_run: Callable[..., str]
 ) -> None:
