@@ -11,6 +11,21 @@ from typing import Final, Literal, get_args
 import polars as pl
 
 from features.names import count_other_words, has_word, plain_name
+from features.series_words import (
+    ABOUT,
+    EPOCH,
+    ERROR_CRITERIA,
+    FINE,
+    LOSS,
+    NEUTRAL,
+    NUMBER,
+    PLAYERS,
+    RATE,
+    RATES,
+    TEST,
+    TRAINING,
+    VALIDATION,
+)
 
 Role = Literal["training_loss", "validation_loss", "learning_rate", "epoch"]
 
@@ -32,72 +47,6 @@ STAND_IN: Final = 0.6  # a part alone, a test loss or one of batches for validat
 ONE_OF_SEVERAL: Final = 0.5  # the first of several folds, loaders or clients: 3 of 3
 GUESS: Final = 0.3  # one player's loss of a game of two, an actor's, a measure of something: 12 of 12
 ONCE: Final = 0.2  # all that a run has, and logged once: 5 of 9
-
-_TRAINING: Final = frozenset({"train", "training", "trn", "tr", "fit"})
-_VALIDATION: Final = frozenset(
-    {"val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout", "devset", "valset"}
-)
-_TEST: Final = frozenset({"test", "testing", "testset"})
-_LOSS: Final = frozenset({"loss", "losses", "logloss", "mlogloss", "cost"})
-_CRITERION: Final = frozenset({"mse", "rmse", "mae", "nll", "bce", "ce", "crossentropy", "objective", "reconstruction"})
-# fmt: off
-_NEUTRAL: Final = frozenset({
-    "total", "overall", "mean", "avg", "average", "running", "smooth", "smoothed", "ema", "epoch", "epochs", "step",
-    "steps", "batch", "batches", "iter", "iteration", "iterations", "per", "model", "full", "combined", "metric",
-    "metrics", "log", "nats", "global", "end", "on", "error", "multi", "binary",
-})
-# With one of these words a series is about a loss, not a loss: loss_scale, loss_weight, best_val_loss, lr_loss ...
-_ABOUT: Final = frozenset({
-    "lr", "rate", "scale", "scaler", "scaling", "weight", "weights", "coef", "coeff", "coefficient", "lambda",
-    "ratio", "grad", "grads", "gradient", "norm", "std", "var", "variance", "count", "time", "seconds", "patience",
-    "best", "min", "max", "minimum", "maximum", "lowest", "final", "last", "initial", "init", "delta", "diff",
-    "change", "improvement", "early", "stopping", "stop", "stopped", "threshold", "target", "accuracy", "acc",
-    "unscaled", "unweighted", "reward", "rewards", "score", "ppl", "perplexity",
-})
-# Who plays against whom. Such losses are never summed: each has an optimizer of its own, and none tells how far the
-# training is. The generator is what one trains for; a critic's loss is at least an error, an actor's is none.
-_PLAYERS: Final = (
-    ("a generator's loss: in a game of two no loss tells progress",
-     frozenset({"g", "gen", "generator", "netg"})),
-    ("a critic's loss: an actor's tells no progress",
-     frozenset({"critic", "value", "vf", "qf", "qf1", "qf2", "q", "td"})),
-    ("an actor's loss, which tells no progress", frozenset({"actor", "policy", "pg", "pi"})),
-    ("a discriminator's loss: in a game of two no loss tells progress",
-     frozenset({"d", "disc", "discriminator", "dis", "netd"})),
-    ("an entropy bonus", frozenset({"entropy", "ent"})),
-)
-# fmt: on
-_FINE: Final = frozenset({"step", "batch", "iter", "iteration"})
-
-_RATE: Final = r"(?:lrs?|learning_?rates?)"
-_OWNER: Final = (
-    r"(?:train|training|trainer|optimizer|optim|opt|scheduler|schedule|hyperparameters|hparams|hyper|params|metrics|"
-    r"charts|general|current|cur|base|effective|global|model|x)"
-)
-_OPTIMIZER: Final = (
-    r"(?:adam|adam_?w|adamax|nadam|radam|sgd|rms_?prop|ada_?grad|ada_?delta|adafactor|lamb|lars|lion|muon|asgd|rprop|"
-    r"optimizer)"
-)
-_GROUP: Final = r"(?:param_)?(?:group|pg)?_?\d+"
-_MODULE: Final = (
-    r"(?:backbone|head|body|encoder|decoder|classifier|embeddings?|bias|decay|no_decay|generator|discriminator|gen|disc|"
-    r"g|d|actor|critic|policy|value)"
-)
-# Rates in order of preference. Anything else with "lr" in its name (lr_loss, learning_rate_error, lr-SGD-momentum,
-# log_lr) is no rate.
-_RATES: Final = (
-    rf"^{_RATE}$",
-    rf"^(?:{_OWNER}_)+{_RATE}$|^(?:{_OWNER}_)*{_RATE}_(?:step|epoch|iter|batch)$",
-    rf"^(?:{_OWNER}_)*{_RATE}_?{_GROUP}$|^{_OPTIMIZER}_{_RATE}$"
-    rf"|^(?:{_OWNER}_)*{_RATE}_(?:[a-z]+_)?{_OPTIMIZER}(?:_\d+)?(?:_{_GROUP}|_{_MODULE})?$",
-    rf"^(?:{_OWNER}_)*(?:{_RATE}_{_MODULE}|{_MODULE}_{_RATE})$",
-)
-_EPOCH: Final = (
-    r"^(?:(?:train|training|trainer|current|global|progress|general|log|time|metrics)_)*"
-    r"epochs?(?:_(?:number|num|index|idx|float|progress))?$"
-)
-# What is alike but for a number is a fold, a loader, a client: one thing several times over.
-_NUMBER: Final = r"(^|_)(?:fold|split|client|rank|worker|loader|seed|trial|idx|[a-z])?\d+(_|$)"
 
 # Generous on purpose: the rules may learn to tell a name, but only of what was copied.
 _PERHAPS: Final = (
@@ -146,11 +95,11 @@ def named_roles(keys: pl.Series, overrides: Mapping[str, str] | None = None) -> 
         .with_columns(name=plain_name(pl.col("key")).str.replace_all("cross_entropy", "crossentropy"))
         .with_columns(
             rate_rank=_rate_rank(name),
-            is_epoch=name.str.contains(_EPOCH),
-            is_loss=has_word(name, _LOSS | _CRITERION) & ~has_word(name, _ABOUT),
-            says_loss=has_word(name, _LOSS),
-            held_out=has_word(name, _VALIDATION | _TEST),
-            others=count_other_words(name, _LOSS | _CRITERION | _TRAINING | _VALIDATION | _TEST | _NEUTRAL),
+            is_epoch=name.str.contains(EPOCH),
+            is_loss=has_word(name, LOSS | ERROR_CRITERIA) & ~has_word(name, ABOUT),
+            says_loss=has_word(name, LOSS),
+            held_out=has_word(name, VALIDATION | TEST),
+            others=count_other_words(name, LOSS | ERROR_CRITERIA | TRAINING | VALIDATION | TEST | NEUTRAL),
             player=_player(name),
         )
         .with_columns(kind=_kind())
@@ -182,14 +131,14 @@ def said_roles(keys: Collection[str], overrides: Mapping[str, str]) -> dict[str,
 
 def _rate_rank(name: pl.Expr) -> pl.Expr:
     return pl.coalesce(
-        pl.when(name.str.contains(pattern)).then(pl.lit(rank, pl.Int32)) for rank, pattern in enumerate(_RATES)
+        pl.when(name.str.contains(pattern)).then(pl.lit(rank, pl.Int32)) for rank, pattern in enumerate(RATES)
     )
 
 
 def _player(name: pl.Expr) -> pl.Expr:
     return pl.coalesce(
         pl.when(has_word(name, vocabulary)).then(pl.lit(number, pl.Int32))
-        for number, (_, vocabulary) in enumerate(_PLAYERS)
+        for number, (_, vocabulary) in enumerate(PLAYERS)
     )
 
 
@@ -204,7 +153,7 @@ def _kind() -> pl.Expr:
         .then(pl.lit("part"))
         .when(pl.col("others") > 0)
         .then(pl.lit("measure"))
-        .when(has_word(pl.col("name"), _CRITERION))
+        .when(has_word(pl.col("name"), ERROR_CRITERIA))
         .then(pl.lit("criterion"))
         .otherwise(pl.lit("whole"))
     )
@@ -234,16 +183,16 @@ def _role() -> pl.Expr:
 def _rank(name: pl.Expr) -> pl.Expr:
     """Whole losses, then error criteria, then parts, players, measures; within each, the plainest name first."""
     kind = _by_kind(whole=0, criterion=100, part=200, player=300, measure=400) + 10 * pl.col("player").fill_null(0)
-    split_not_named = ~has_word(name, _TRAINING | _VALIDATION)
+    split_not_named = ~has_word(name, TRAINING | VALIDATION)
     # A validation loss of single batches is noisier than its mean, a training loss of single steps says more.
-    fine = pl.col("held_out") & has_word(name, _FINE)
+    fine = pl.col("held_out") & has_word(name, FINE)
     loss = kind + 4 * split_not_named.cast(pl.Int32) + 2 * fine.cast(pl.Int32) + (pl.col("others") > 1)
     return pl.when(pl.col("said").is_not_null()).then(-1).otherwise(pl.coalesce("rate_rank", loss, 0)).cast(pl.Int32)
 
 
 def _confidence(name: pl.Expr) -> pl.Expr:
-    names_split = has_word(name, _TRAINING | _VALIDATION)
-    stands_in = has_word(name, _TEST) | (pl.col("held_out") & has_word(name, _FINE))
+    names_split = has_word(name, TRAINING | VALIDATION)
+    stands_in = has_word(name, TEST) | (pl.col("held_out") & has_word(name, FINE))
     loss = (
         pl.when((pl.col("kind") == "whole") & stands_in)
         .then(STAND_IN)
@@ -264,15 +213,15 @@ def _confidence(name: pl.Expr) -> pl.Expr:
 
 def _reason(name: pl.Expr) -> pl.Expr:
     players = pl.coalesce(
-        pl.when(pl.col("player") == number).then(pl.lit(text)) for number, (text, _) in enumerate(_PLAYERS)
+        pl.when(pl.col("player") == number).then(pl.lit(text)) for number, (text, _) in enumerate(PLAYERS)
     )
     whole = (
-        pl.when(has_word(name, _TEST))
+        pl.when(has_word(name, TEST))
         .then(pl.lit("test loss taken as validation loss"))
-        .when(pl.col("held_out") & has_word(name, _FINE))
+        .when(pl.col("held_out") & has_word(name, FINE))
         .then(pl.lit("named a loss, of single batches"))
     )
-    about = has_word(name, _LOSS | _CRITERION) | name.str.contains(rf"(?:^|_){_RATE}(?:_|$)")
+    about = has_word(name, LOSS | ERROR_CRITERIA) | name.str.contains(rf"(?:^|_){RATE}(?:_|$)")
     return (
         pl.when(pl.col("said") == IGNORED)
         .then(pl.lit("ignored in the settings"))
@@ -306,16 +255,16 @@ def _reason(name: pl.Expr) -> pl.Expr:
 def _family(name: pl.Expr) -> pl.Expr:
     """Equal for what may be summed: losses by name, of one split, logged as often (by step or by epoch)."""
     split = (
-        pl.when(has_word(name, _TEST))
+        pl.when(has_word(name, TEST))
         .then(pl.lit("test"))
-        .when(has_word(name, _VALIDATION))
+        .when(has_word(name, VALIDATION))
         .then(pl.lit("validation"))
-        .when(has_word(name, _TRAINING))
+        .when(has_word(name, TRAINING))
         .then(pl.lit("training"))
         .otherwise(pl.lit(""))
     )
     grain = (
-        pl.when(has_word(name, _FINE))
+        pl.when(has_word(name, FINE))
         .then(pl.lit(" of steps"))
         .when(has_word(name, frozenset({"epoch", "epochs"})))
         .then(pl.lit(" of epochs"))
@@ -333,4 +282,4 @@ def _family(name: pl.Expr) -> pl.Expr:
 
 def _alike(name: pl.Expr) -> pl.Expr:
     of_group = pl.col("rate_rank") >= 2
-    return pl.when(of_group).then(pl.format("rate {}", "rate_rank")).otherwise(name.str.replace_all(_NUMBER, "$1#$2"))
+    return pl.when(of_group).then(pl.format("rate {}", "rate_rank")).otherwise(name.str.replace_all(NUMBER, "$1#$2"))
