@@ -1,12 +1,8 @@
 """Rates rebuilt from params alone, against what strangers' runs really logged.
 
-The archive is input for tests only; where it is absent these tests are skipped. The stores are parsed plainly here:
-what is tested is the rebuilding.
+The archive is input for tests only; where it is absent these tests are skipped. What is tested is the rebuilding.
 """
 
-import math
-import sqlite3
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -17,61 +13,27 @@ from features.learning_rates import EXPERIMENT_COLUMNS, learning_rates, with_sib
 from features.series_roles import series_roles
 from features.trajectories import POINT_COLUMNS, trajectories
 from tests.features.curves import rate_series, series_of
+from tests.plain_reader import public_stores_read
 
 pytestmark = pytest.mark.public_histories
 
 # Relative to the highest logged rate. Exact where rebuilt: the Trainer logs what it ran with.
 TOLERANCE = 1e-9
-STATUS = {"1": "RUNNING", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
-Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
-
-
-def sqlite_rows(path: Path, store: str, rows: Rows) -> None:
-    if not path.stat().st_size:
-        return
-    runs, params, points = rows
-    with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
-        runs += connection.execute(f"select run_uuid, '{store}', experiment_id, status from runs").fetchall()
-        params += connection.execute("select run_uuid, key, value from params").fetchall()
-        logged = connection.execute("select run_uuid, key, step, timestamp, value, is_nan from metrics")
-        points += [(*point[:4], math.nan if point[5] else point[4]) for point in logged]
-    connection.close()
-
-
-def file_rows(meta: Path, store: str, rows: Rows) -> None:
-    said = dict(line.partition(":")[::2] for line in meta.read_text().splitlines())
-    if "status" not in said or "model_id" in said:
-        return
-    runs, params, points = rows
-    folder = meta.parent
-    status = said["status"].strip()
-    runs.append((folder.name, store, folder.parent.name, STATUS.get(status, status)))
-    for path in files(folder / "params"):
-        params.append((folder.name, path.relative_to(folder / "params").as_posix(), path.read_text()))
-    for path in files(folder / "metrics"):
-        for line in path.read_text().splitlines():
-            time, value, step = line.split()
-            key = path.relative_to(folder / "metrics").as_posix()
-            points.append((folder.name, key, int(step), int(time), float(value)))
-
-
-def files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture(scope="module")
-def read(public_stores: Mapping[str, Path], public_histories: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def read(public_histories: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Runs, params and points of every public store."""
-    rows: Rows = ([], [], [])
-    for name, path in public_stores.items():
-        sqlite_rows(path, name, rows)
-    for meta in sorted(public_histories.rglob("meta.yaml")):
-        file_rows(meta, "/".join(meta.relative_to(public_histories).parts[:-3]), rows)
+    rows: tuple[list[tuple[object, ...]], ...] = ([], [], [])
+    for path, store in public_stores_read(public_histories):
+        rows[0].extend((run, path, experiment, status) for run, (experiment, _, _, status, *_) in store.runs.items())
+        rows[1].extend(store.params)
+        rows[2].extend((*point[:4], float(point[4])) for point in store.points)
     runs, params, points = (
         pl.DataFrame(table, schema=schema, orient="row")
         for table, schema in zip(rows, ([*EXPERIMENT_COLUMNS, "status"], PARAM_COLUMNS, POINT_COLUMNS), strict=True)
     )
-    return runs.unique("run_id", keep="first", maintain_order=True), params.unique(["run_id", "key"]), points
+    return runs, params, points
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from plain_reader import read_plainly
 
 from pipeline.errors import SourceUnreadableError
 from pipeline.sources.file_store import FileStore
+from tests.plain_reader import read_plainly
 
 pytestmark = pytest.mark.public_histories
 

@@ -1,11 +1,11 @@
 """All public stores through the whole ingestion, against a plain reader."""
 
 import pytest
-from plain_reader import read_plainly
 from test_public_file_stores import POINTERS, READABLE
 
 from pipeline.ingestion import ingest
 from pipeline.warehouse import Warehouse
+from tests.plain_reader import read_plainly
 
 pytestmark = pytest.mark.public_histories
 

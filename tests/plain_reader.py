@@ -7,6 +7,7 @@ It gives what a person would find who opens the files one by one: everything of 
 import math
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,17 @@ class PlainStore:
 def read_plainly(store: Path) -> PlainStore:
     """Read a folder as a file store and a file as a SQLite store."""
     return read_file_store(store) if store.is_dir() else read_sqlite(store)
+
+
+def public_stores_read(folder: Path) -> Iterator[tuple[str, PlainStore]]:
+    """Read every public store that has runs, each with its path in the archive."""
+    databases = [path for path in sorted(folder.rglob("*.db")) if path.stat().st_size]
+    runs = [meta.parent for meta in sorted(folder.rglob("meta.yaml")) if (meta.parent / "metrics").is_dir()]
+    folders = {run.parents[1].parent if run.parents[1].name == ".trash" else run.parents[1] for run in runs}
+    for path in [*databases, *sorted(folders)]:
+        store = read_plainly(path)
+        if store.runs:
+            yield path.relative_to(folder).as_posix(), store
 
 
 def read_file_store(root: Path) -> PlainStore:
