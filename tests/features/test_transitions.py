@@ -27,6 +27,21 @@ def test_first_action_is_the_starting_rate() -> None:
     assert found["action"][0] == pytest.approx(math.log(0.1))
 
 
+def test_resumed_run_decided_nothing_before_it_was_resumed() -> None:
+    rates = [0.05 - 0.001 * number for number in range(10)]
+    found = of(curve([1.0] * 10, steps=list(range(20, 30)), learning_rate=rates), 40, starting_rate=0.1)
+    assert found["decision"].to_list() == list(range(20, 30))
+    assert found["progress"].to_list() == pytest.approx([decision / 40 for decision in range(20, 30)])
+    assert found["action"][:2].to_list() == [None, pytest.approx(math.log(0.049 / 0.05))]
+    assert found["terminal"].to_list() == [False] * 9 + [True]
+
+
+def test_run_that_logs_now_and_then_was_there_from_the_beginning() -> None:
+    found = of(curve([1.0] * 4, steps=[5, 15, 25, 35], learning_rate=[0.1] * 4), 40, starting_rate=0.1)
+    assert found["decision"].to_list() == list(range(36))
+    assert found["action"][0] == pytest.approx(math.log(0.1))
+
+
 def test_later_actions_are_the_log_ratios_of_mean_rates() -> None:
     found = of(curve([1.0] * 4, learning_rate=[0.1, 0.2, 0.2, 0.1]), 12)
     assert found["action"].to_list() == [None, *(pytest.approx(move) for move in (LN2, 0.0, -LN2))]
