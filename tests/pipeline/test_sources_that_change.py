@@ -193,3 +193,14 @@ def test_the_lock_of_the_warehouse_is_free_while_a_source_is_read(warehouse, sto
     monkeypatch.setattr(SQLiteStore, "points", look)
     assert read(warehouse, store).runs_new == 3
     assert len(opened) == 1
+
+
+def test_a_store_that_moves_to_where_nothing_was_found_before_stays_one_source(warehouse, store, tmp_path):
+    read(warehouse, store)
+    moved = tmp_path / "moved.db"
+    assert read(warehouse, moved).reason == "no such file; it was not created"
+    store.rename(moved)
+    assert read(warehouse, moved).reason == f"moved here from sqlite:///{store}"
+    source = read(warehouse, moved)
+    assert (source.runs_new, source.runs_unchanged) == (0, 3)
+    assert [uri for _, uri in sources(warehouse)] == [f"sqlite:///{moved}"]
