@@ -11,7 +11,7 @@ from pipeline.changes import missed, with_changes
 from pipeline.known_runs import Known, known, with_lacking_series
 from pipeline.selection import ChooseSeries, Selection
 from pipeline.source_identity import is_there, origin, source_id_at
-from pipeline.sources.source import EVERYTHING, Scope, Source
+from pipeline.sources.source import EVERYTHING, FOLDER_PROBLEM, Scope, Source
 from pipeline.warehouse import Warehouse
 
 
@@ -102,7 +102,7 @@ def examine(
 
 def _surely_gone(gone: list[str], problems: Mapping[str, str]) -> list[str]:
     """Leave out what may only be unreadable: a run that has a problem, and every run where a whole folder has one."""
-    if any("/" in name for name in problems):
+    if any(name.startswith(FOLDER_PROBLEM) for name in problems):
         return []
     return [run_uuid for run_uuid in gone if run_uuid not in problems]
 

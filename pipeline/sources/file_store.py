@@ -29,6 +29,7 @@ from pipeline.sources.run_folders import (
 )
 from pipeline.sources.source import (
     EVERYTHING,
+    FOLDER_PROBLEM,
     PAIR_SCHEMA,
     POINT_SCHEMA,
     RUN_SCHEMA,
@@ -201,7 +202,7 @@ class FileStore:
         return list(listed.values())
 
     def _list_experiment(self, experiment: ExperimentFolder, scope: Scope, listed: dict[str, RunFolder]) -> None:
-        name, runs = f"experiment {experiment.experiment_id}", 0
+        name, runs = f"{FOLDER_PROBLEM}{experiment.experiment_id}", 0
         try:
             for run in found_runs(experiment, scope, self._opened_pool()):
                 self._take(run, listed)

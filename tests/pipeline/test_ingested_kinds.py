@@ -8,6 +8,7 @@ import pytest
 from pipeline.ingest_report import UNREADABLE
 from pipeline.ingestion import ingest
 from pipeline.selection import Selection
+from pipeline.sources import file_store
 from pipeline.warehouse import Warehouse
 
 
@@ -57,6 +58,30 @@ def test_a_broken_run_is_counted_with_its_reason_and_has_not_vanished(warehouse,
     assert (source.runs_unchanged, source.runs_vanished, source.skipped) == (1, 1, {UNREADABLE: 1})
     assert source.reason.startswith("not read whole: 1 × meta.yaml: ")
     assert warehouse.frame("select run_name from runs where vanished_at is not null").rows() == [("b",)]
+
+
+def test_the_runs_of_an_experiment_that_cannot_be_listed_have_not_vanished(warehouse, tmp_path, monkeypatch):
+    folder = tmp_path / "mlruns"
+    for letter in "abc":
+        write_run(folder, letter * 32, 2)
+    ingest(warehouse, [str(folder)])
+    (folder / "0").rename(tmp_path / "0")
+    write_run(folder, "d" * 32, 2)
+    (folder / "0").rename(folder / "1")
+    (tmp_path / "0").rename(folder / "0")
+    found_runs = file_store.found_runs
+
+    def denied(experiment, scope, pool):
+        # The tests may run as root, whom no permission stops.
+        if experiment.experiment_id == "0":
+            raise PermissionError(13, "Permission denied")
+        return found_runs(experiment, scope, pool)
+
+    monkeypatch.setattr(file_store, "found_runs", denied)
+    [source] = ingest(warehouse, [str(folder)]).sources
+    assert (source.runs_new, source.runs_vanished, source.skipped) == (1, 0, {})
+    assert source.reason == "not read whole: 1 × folder: cannot be listed: Permission denied"
+    assert warehouse.frame("select run_name from runs where vanished_at is not null").rows() == []
 
 
 @pytest.mark.integration
