@@ -154,7 +154,7 @@ def _ingest_source(work: _Work, address: str) -> SourceReport:
         _say_what_is_kept(tally, canonical_uri(address))
         raise
     except Exception as error:  # the border that keeps one broken store from stopping the others
-        reason = _first_line(error)
+        reason = in_one_line(error)
         logger.warning("reading %s failed: %s", canonical_uri(address), reason)
         logger.debug("where it failed", exc_info=True)
     return _broken(tally, canonical_uri(address), reason)
@@ -229,7 +229,8 @@ def _broken(tally: _Tally, uri: str, reason: str) -> SourceReport:
     )
 
 
-def _first_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """Say what an exception that nobody expected is, without the passwords of addresses."""
     lines = [line.strip() for line in shown(str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 

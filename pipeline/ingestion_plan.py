@@ -7,10 +7,10 @@ from typing import Final
 import polars as pl
 
 from pipeline.copying import expected_points, read_points, read_series
-from pipeline.errors import SourceUnreadableError
+from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
 from pipeline.examination import examine
 from pipeline.ingest_report import SourcePlan, left_out_as_unreadable, problems_remark
-from pipeline.ingestion import check_addresses
+from pipeline.ingestion import check_addresses, in_one_line
 from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
 from pipeline.sources.opening import canonical_uri, open_source
 from pipeline.sources.source import UNCOUNTED, Source
@@ -44,6 +44,10 @@ def plan_ingestion(
                 plans.append(_plan(source, warehouse, selection, choose, full=full, beside=beside))
         except SourceUnreadableError as error:
             plans.append(SourcePlan(uri=canonical_uri(address), is_readable=False, reason=str(error)))
+        except GreedyLRPipelineError:
+            raise
+        except Exception as error:  # the same border as in an ingestion: one broken store stops no other
+            plans.append(SourcePlan(uri=canonical_uri(address), is_readable=False, reason=in_one_line(error)))
     return tuple(plans)
 
 

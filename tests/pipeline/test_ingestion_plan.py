@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from pipeline.ingestion import ingest
@@ -59,3 +61,13 @@ def test_a_source_that_cannot_be_read_does_not_stop_the_others(warehouse, store,
 def test_a_store_whose_series_are_none_of_those_asked_for_takes_no_points(warehouse, store):
     [plan] = plan_ingestion(warehouse, [store], selection=Selection(metrics=("nothing",)))
     assert (plan.runs_new, plan.points, plan.points_per_second) == (2, 0, None)
+
+
+def test_a_condition_that_fails_on_the_runs_of_one_source_does_not_stop_the_plan_of_the_others(
+    warehouse, store, tmp_path, mlflow_store_template
+):
+    empty = shutil.copyfile(mlflow_store_template, tmp_path / "empty.db")
+    selection = Selection(where="tags['mlflow.runName']::integer = 1")
+    failed, fine = plan_ingestion(warehouse, [store, str(empty)], selection=selection)
+    assert (failed.is_readable, fine.is_readable) == (False, True)
+    assert "Could not convert string" in failed.reason
