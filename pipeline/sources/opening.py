@@ -39,7 +39,8 @@ def open_source(address: str) -> Source:
     ----------
     address
         `sqlite:////absolute`, `sqlite:///relative` or the path of a file; a folder or `file:///absolute`;
-        `postgresql://user:password@host:port/database`; `http://host:port` or `https://`.
+        `postgresql://user:password@host:port/database`; `http://host:port` or `https://`, with
+        `?workspace=name` where the server has workspaces.
 
     Raises
     ------

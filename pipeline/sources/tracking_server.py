@@ -17,6 +17,7 @@ from pipeline.sources.rest_client import API, RestClient, canonical_server_uri
 from pipeline.sources.served_histories import HistoryRequest, Series, ServedHistories, history_requests
 from pipeline.sources.served_runs import Description, packed, run_row, run_uuid_of, unpacked
 from pipeline.sources.server_refusals import AnswerRefusedError
+from pipeline.sources.server_workspace import with_workspace, workspace_of
 from pipeline.sources.source import (
     EVERYTHING,
     PAIR_SCHEMA,
@@ -72,7 +73,8 @@ class TrackingServer:
     address
         `http://host:port` or `https://host/prefix`. Credentials come from where MLflow takes them, the environment
         (MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN, _AUTH, _INSECURE_TLS, _SERVER_CERT_PATH, _CLIENT_CERT_PATH) and
-        ~/.mlflow/credentials; MLFLOW_WORKSPACE names a workspace. A `user:password@` in the address goes before them.
+        ~/.mlflow/credentials; MLFLOW_WORKSPACE names a workspace. A `user:password@` and a `?workspace=` in the address
+        go before them.
     threads
         Requests at once, at least 1. MLflow's server works on four at a time unless told otherwise.
 
@@ -87,7 +89,7 @@ class TrackingServer:
     def __init__(self, address: str, *, threads: int = 4) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self._uri = canonical_server_uri(address)
+        self._uri = with_workspace(canonical_server_uri(address), workspace_of(address))
         self._address = address
         self._threads = threads
         self._client: RestClient | None = None
@@ -98,7 +100,7 @@ class TrackingServer:
 
     @property
     def uri(self) -> str:
-        """The address in its canonical form, without user and password."""
+        """The address in its canonical form, without user and password; with the workspace if it is not the default."""
         return self._uri
 
     @property

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceUnreadableError
+from pipeline.ingestion import ingest
 from pipeline.sources.rest_client import canonical_server_uri
 from pipeline.sources.served_histories import (
     LARGEST_ANSWER,
@@ -29,6 +30,7 @@ from pipeline.sources.served_histories import (
 )
 from pipeline.sources.source import EVERYTHING, Scope, source_id_of
 from pipeline.sources.tracking_server import TrackingServer, spread
+from pipeline.warehouse import Warehouse
 
 EXPERIMENTS = "experiments/search"
 RUNS = "runs/search"
@@ -363,6 +365,35 @@ def test_the_workspace_of_the_environment_is_asked_for(small: SmallServer, monke
     monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
     read_runs(small.address)
     assert {headers["X-MLFLOW-WORKSPACE"] for headers in small.headers} == {"team-a"}
+
+
+def test_a_workspace_in_the_address_goes_before_that_of_the_environment(
+    small: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
+    read_runs(f"{small.address}/?workspace=team-b")
+    assert {headers["X-MLFLOW-WORKSPACE"] for headers in small.headers} == {"team-b"}
+
+
+def test_two_workspaces_of_one_server_are_two_sources(small: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = "http://ana:pass@host.example"
+    team = "http://host.example?workspace=team-a"
+    assert TrackingServer(host).uri == "http://host.example"
+    assert TrackingServer(f"{host}?workspace=default").uri == "http://host.example"
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
+    assert [TrackingServer(address).uri for address in (host, team)] == [team, team]
+    assert TrackingServer(f"{host}/?workspace=default").uri == "http://host.example"
+    assert TrackingServer(host).source_id == source_id_of(team)
+
+
+def test_reading_one_workspace_leaves_the_runs_of_another_alone(small: SmallServer, tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    small.answers[RUNS] = lambda _: given({"runs": [run(small.headers[-1].get("X-MLFLOW-WORKSPACE", "default"))]})
+    first, second = ingest(warehouse, [small.address, f"{small.address}?workspace=team-a"]).sources
+    assert (first.runs_new, second.runs_new) == (1, 1)
+    [again] = ingest(warehouse, [small.address]).sources
+    assert (again.runs_unchanged, again.runs_vanished) == (1, 0)
+    assert sorted(warehouse.frame("select run_uuid from runs")["run_uuid"]) == ["default", "team-a"]
 
 
 # --- addresses and choice
