@@ -196,7 +196,7 @@ class FileStore:
                 if in_scope(experiment, scope):
                     self._list_experiment(experiment, scope, listed)
         except OSError as error:
-            raise SourceUnreadableError(f"cannot be listed: {error.strerror}") from error
+            raise SourceUnreadableError(f"cannot be listed: {error.strerror}", stands=True) from error
         self._folders |= listed
         self._is_listed_whole = self._is_listed_whole or scope == EVERYTHING
         return list(listed.values())

@@ -37,6 +37,9 @@ class SQLStore(ABC):
     meanings: ClassVar[Sequence[tuple[str, str]]]
     """What a message of the database contains, and what it means for the user; the first that fits counts."""
 
+    refusals: ClassVar[Sequence[str]]
+    """What a message of the database contains where there is a store, which refuses us or is busy."""
+
     def __init__(self) -> None:
         self._connection: dbapi.Connection | None = None
         self._has_workspaces = False
@@ -177,21 +180,20 @@ class SQLStore(ABC):
             finally:
                 # Whoever reads meets the failure in the guise of Arrow or of another database; here is its reason.
                 for failure in failures:
-                    raise SourceUnreadableError(self._reason(failure)) from failure
+                    raise self._unreadable(failure) from failure
 
     @contextmanager
     def _reasons(self) -> Iterator[None]:
         try:
             yield
         except _FAILURES as error:
-            raise SourceUnreadableError(self._reason(error)) from error
+            raise self._unreadable(error) from error
 
-    def _reason(self, error: Exception) -> str:
+    def _unreadable(self, error: Exception) -> SourceUnreadableError:
         text = str(error)
-        for said, meaning in self.meanings:
-            if said in text:
-                return f"{meaning} ({said_in_one_line(text)})"
-        return reason_of(error)
+        meaning = next((meaning for said, meaning in self.meanings if said in text), None)
+        reason = reason_of(error) if meaning is None else f"{meaning} ({said_in_one_line(text)})"
+        return SourceUnreadableError(reason, stands=any(said in text for said in self.refusals))
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,18 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small() -> Iterator[SmallServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[SmallServer]:
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving() -> Iterator[SmallServer]:
     server = SmallServer()
     threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server
@@ -394,6 +407,18 @@ def test_reading_one_workspace_leaves_the_runs_of_another_alone(small: SmallServ
     [again] = ingest(warehouse, [small.address]).sources
     assert (again.runs_unchanged, again.runs_vanished) == (1, 0)
     assert sorted(warehouse.frame("select run_uuid from runs")["run_uuid"]) == ["default", "team-a"]
+
+
+@pytest.mark.parametrize(("status", "is_copy"), [(401, True), (403, True), (404, False)])
+def test_a_server_that_refuses_us_has_not_moved_to_where_its_runs_are_found_too(
+    small: SmallServer, other: SmallServer, tmp_path: Path, status: int, is_copy: bool
+) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    ingest(warehouse, [small.address])
+    small.answers[EXPERIMENTS] = lambda _: page(status)
+    [source] = ingest(warehouse, [other.address]).sources
+    expected = (1, None) if is_copy else (0, f"moved here from {small.address}")
+    assert (source.runs_new, source.reason) == expected
 
 
 # --- addresses and choice
