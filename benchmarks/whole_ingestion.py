@@ -28,6 +28,7 @@ import duckdb  # noqa: E402
 
 from benchmarks.large_history import LargeHistory, fill_postgresql, fill_sqlite  # noqa: E402
 from features.series_roles import possible_names  # noqa: E402
+from pipeline.ingest_options import IngestOptions  # noqa: E402
 from pipeline.ingestion import ingest  # noqa: E402
 from pipeline.warehouse import Warehouse  # noqa: E402
 
@@ -105,7 +106,7 @@ def whole(store: Store, target: Path) -> None:
 def with_a_role(store: Store, target: Path) -> None:
     """Ingest the series that could have a role, as the command does by default: three of four."""
     target.unlink(missing_ok=True)
-    [report] = ingest(Warehouse(target), [store.address], choose_series=possible_names).sources
+    [report] = ingest(Warehouse(target), [store.address], IngestOptions(choose_series=possible_names)).sources
     assert report.points == store.history.points * 3 // 4, report
 
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from pipeline.catalogue import Catalogue, read_catalogue, read_runs
 from pipeline.changes import missed, with_changes
+from pipeline.ingest_options import IngestOptions
 from pipeline.known_runs import Known, known, with_lacking_series
-from pipeline.selection import ChooseSeries, Selection
 from pipeline.source_identity import is_there, origin, source_id_at
 from pipeline.sources.source import EVERYTHING, FOLDER_PROBLEM, Scope, Source
 from pipeline.warehouse import Warehouse
@@ -55,10 +55,8 @@ class Examination:
 def examine(
     source: Source,
     warehouse: Warehouse,
-    selection: Selection,
-    choose: ChooseSeries | None,
+    options: IngestOptions,
     *,
-    full: bool = False,
     beside: Collection[str] = (),
 ) -> Examination:
     """Ask an open source for its runs and compare.
@@ -67,23 +65,21 @@ def examine(
     ----------
     source, warehouse
         What is compared.
-    selection, choose
-        What is asked for; `choose` is that of `Selection.series`.
-    full
-        Read every run again.
+    options
+        What is asked for.
     beside
         The addresses that are read in the same ingestion: what stands there has not moved.
     """
     now = datetime.now(UTC)
-    scope = selection.scope(now)
-    catalogue = read_catalogue(source, selection, now)
+    scope = options.selection.scope(now)
+    catalogue = read_catalogue(source, options.selection, now)
     knows = known(warehouse)
     source_id = source_id_at(source.uri, knows.source_ids)
     moved_from = None
     if knows.of(source_id).is_empty():
         moved_from = _moved_from(catalogue.seen, knows, scope, {*beside, source.uri})
         source_id = moved_from or source_id
-    before = with_lacking_series(warehouse, knows.of(source_id), source_id, choose)
+    before = with_lacking_series(warehouse, knows.of(source_id), source_id, options.choose)
     gone = missed(before, catalogue.seen, scope)
     if gone and scope != EVERYTHING:
         # A run whose experiment was renamed has only left the scope.
@@ -93,7 +89,7 @@ def examine(
     return Examination(
         source_id=source_id,
         catalogue=catalogue,
-        runs=with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=full),
+        runs=with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=options.full),
         vanished=[ids[run_uuid] for run_uuid in gone],
         ours=[ids[run_uuid] for run_uuid in sorted(catalogue.ours & set(ids))],
         remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue, scope),

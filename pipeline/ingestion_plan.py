@@ -9,9 +9,10 @@ import polars as pl
 from pipeline.copying import expected_points, read_points, read_series
 from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
 from pipeline.examination import examine
+from pipeline.ingest_options import EVERYTHING_NEW, IngestOptions
 from pipeline.ingest_report import SourcePlan, left_out_as_unreadable, problems_remark
 from pipeline.ingestion import check_addresses, in_one_line
-from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
+from pipeline.selection import ChooseSeries
 from pipeline.sources.opening import canonical_uri, open_source
 from pipeline.sources.source import UNCOUNTED, Source
 from pipeline.warehouse import Warehouse
@@ -26,22 +27,16 @@ _WRITTEN_PER_SECOND: Final = 1_000_000
 def plan_ingestion(
     warehouse: Warehouse,
     addresses: Sequence[str],
-    *,
-    registry_uri: str | None = None,
-    allow_registry_as_source: bool = False,
-    selection: Selection = EVERY_RUN,
-    choose_series: ChooseSeries | None = None,
-    full: bool = False,
+    options: IngestOptions = EVERYTHING_NEW,
 ) -> tuple[SourcePlan, ...]:
     """Say of each source what `ingest` would do; arguments and errors are those of `ingest`."""
-    check_addresses(addresses, warehouse, None if allow_registry_as_source else registry_uri)
-    choose = selection.series(choose_series)
+    check_addresses(addresses, warehouse, options.refused_uri)
     beside = frozenset(map(canonical_uri, addresses))
     plans = []
     for address in addresses:
         try:
             with open_source(address) as source:
-                plans.append(_plan(source, warehouse, selection, choose, full=full, beside=beside))
+                plans.append(_plan(source, warehouse, options, beside))
         except SourceUnreadableError as error:
             plans.append(SourcePlan(uri=canonical_uri(address), is_readable=False, reason=str(error)))
         except GreedyLRPipelineError:
@@ -51,21 +46,13 @@ def plan_ingestion(
     return tuple(plans)
 
 
-def _plan(
-    source: Source,
-    warehouse: Warehouse,
-    selection: Selection,
-    choose: ChooseSeries | None,
-    *,
-    full: bool,
-    beside: frozenset[str],
-) -> SourcePlan:
+def _plan(source: Source, warehouse: Warehouse, options: IngestOptions, beside: frozenset[str]) -> SourcePlan:
     started = time.perf_counter()
-    examination = examine(source, warehouse, selection, choose, full=full, beside=beside - {source.uri})
+    examination = examine(source, warehouse, options, beside=beside - {source.uri})
     to_copy = examination.to_copy
     looking = time.perf_counter() - started
-    sampled, rate = _sample(source, to_copy, choose)
-    points, is_exact = _points(source, to_copy, choose, sampled)
+    sampled, rate = _sample(source, to_copy, options.choose)
+    points, is_exact = _points(source, to_copy, options.choose, sampled)
     return SourcePlan(
         uri=source.uri,
         is_readable=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingest_report import UNREADABLE
 from pipeline.ingestion import ingest
 from pipeline.selection import Selection
@@ -94,7 +95,7 @@ def test_a_server_is_ingested_and_late_points_are_seen_with_full(warehouse, mlfl
 
     def read(**options):
         selection = Selection(experiments=("ingested",))
-        [source] = ingest(warehouse, [mlflow_on_sqlite.address], selection=selection, **options).sources
+        [source] = ingest(warehouse, [mlflow_on_sqlite.address], IngestOptions(selection=selection, **options)).sources
         assert (source.status, source.reason) == ("read", None)
         return source.runs_new, source.runs_updated, source.runs_unchanged, source.points
 

@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from pipeline import copying, ingestion
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
 from pipeline.selection import Selection
 from pipeline.sources.sqlite_store import SQLiteStore
@@ -39,7 +40,7 @@ def delete_run(path, name):
 
 
 def read(warehouse, *paths, **options):
-    reports = ingest(warehouse, [str(path) for path in paths], **options).sources
+    reports = ingest(warehouse, [str(path) for path in paths], IngestOptions(**options)).sources
     return reports[0] if len(reports) == 1 else reports
 
 
