@@ -21,7 +21,7 @@ _SAMPLE_POINTS: Final = 200_000
 """Ten runs where the source cannot count, as `expected_points` takes them."""
 
 _WRITTEN_PER_SECOND: Final = 1_000_000
-"""Points that the warehouse takes in, on a slow core: `benchmarks/whole_ingestion.py` shows about twice as many."""
+"""Points that the warehouse takes in, on a slow core: `benchmarks/ingestion.py` shows about twice as many."""
 
 
 def plan_ingestion(
