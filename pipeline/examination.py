@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.catalogue import Catalogue, read_catalogue, read_runs
 from pipeline.changes import missed, with_changes
 from pipeline.ingest_options import IngestOptions
-from pipeline.known_runs import Known, known, with_lacking_series
+from pipeline.known_runs import Known, copied_series, known, with_lacking_series
 from pipeline.source_identity import is_there, origin, source_id_at
 from pipeline.sources.source import EVERYTHING, FOLDER_PROBLEM, Scope, Source
 from pipeline.warehouse import Warehouse
@@ -27,6 +27,8 @@ class Examination:
         What it told of its runs.
     runs
         Those in the choice, with `change`.
+    copied
+        run_uuid, key of the series that were copied of the updated runs: they are copied again, asked for or not.
     vanished
         run_ids that it had and has no more.
     ours
@@ -38,6 +40,7 @@ class Examination:
     source_id: str
     catalogue: Catalogue
     runs: pl.DataFrame
+    copied: pl.DataFrame
     vanished: list[str]
     ours: list[str]
     remark: str | None
@@ -86,10 +89,13 @@ def examine(
         gone = missed(before, catalogue.seen | set(read_runs(source.runs(EVERYTHING))["run_uuid"]), scope)
     gone = _surely_gone(gone, source.problems)
     ids = dict(before.select("run_uuid", "run_id").iter_rows())
+    runs = with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=options.full)
+    updated = runs.filter(pl.col("change") == "updated")["run_uuid"]
     return Examination(
         source_id=source_id,
         catalogue=catalogue,
-        runs=with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=options.full),
+        runs=runs,
+        copied=copied_series(warehouse, [ids[run_uuid] for run_uuid in updated]),
         vanished=[ids[run_uuid] for run_uuid in gone],
         ours=[ids[run_uuid] for run_uuid in sorted(catalogue.ours & set(ids))],
         remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue, scope),

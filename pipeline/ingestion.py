@@ -144,7 +144,7 @@ def _copy(work: _Work, source: Source, tally: _Tally) -> SourceReport:
     changed = examination.to_copy
     expected = dict(zip(changed["run_uuid"], expected_points(changed), strict=True))
     _tell(work, source.uri, tally, expected)
-    for batch in batches(source, changed, work.options.choose):
+    for batch in batches(source, examination, work.options.choose):
         tally.points += write(work.warehouse, batch, examination, source.uri)
         tally.copied.update(batch.run_uuids)
         _tell(work, source.uri, tally, expected)

@@ -6,9 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from pipeline.copying import expected_points, read_points, read_series
+from pipeline.copying import asked_for, expected_points, read_points, read_series
 from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
-from pipeline.examination import examine
+from pipeline.examination import Examination, examine
 from pipeline.ingest_options import EVERYTHING_NEW, IngestOptions
 from pipeline.ingest_report import SourcePlan, left_out_as_unreadable, problems_remark
 from pipeline.ingestion import check_addresses, in_one_line
@@ -52,7 +52,7 @@ def _plan(source: Source, warehouse: Warehouse, options: IngestOptions, beside: 
     to_copy = examination.to_copy
     looking = time.perf_counter() - started
     sampled, rate = _sample(source, to_copy, options.choose)
-    points, is_exact = _points(source, to_copy, options.choose, sampled)
+    points, is_exact = _points(source, examination, options.choose, sampled)
     return SourcePlan(
         uri=source.uri,
         is_readable=True,
@@ -93,8 +93,11 @@ def _per_series(points: pl.DataFrame) -> pl.DataFrame:
     return points.group_by("run_uuid", "key").len("points")
 
 
-def _points(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None, sampled: pl.DataFrame) -> tuple[int, bool]:
+def _points(
+    source: Source, examination: Examination, choose: ChooseSeries | None, sampled: pl.DataFrame
+) -> tuple[int, bool]:
     """Return how many points would be copied, and whether this is more than an estimate."""
+    runs = examination.to_copy
     counted = runs.filter(pl.col("point_count") != UNCOUNTED)
     if runs.is_empty():
         return 0, True
@@ -103,10 +106,11 @@ def _points(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None, sam
     series = pl.from_arrow(read_series(source, runs["run_uuid"].to_list()))
     assert isinstance(series, pl.DataFrame)
     chosen = series["key"].unique().to_list() if choose is None else list(choose(series["key"].unique().to_list()))
-    shares = series.group_by("run_uuid").agg(
-        chosen=pl.col("key").is_in(chosen).sum(), share=pl.col("key").is_in(chosen).mean()
+    copied = asked_for(series, chosen, examination.copied).group_by("run_uuid").len("chosen")
+    both = runs.join(copied, on="run_uuid", how="left").join(
+        series.group_by("run_uuid").len("all"), on="run_uuid", how="left"
     )
-    both = runs.join(shares, on="run_uuid", how="left").fill_null(0)
+    both = both.with_columns(share=pl.col("chosen") / pl.col("all")).fill_null(0)
     usual = sampled["points"].mean() or 0.0
     expected = pl.when(pl.col("point_count") == UNCOUNTED).then(pl.col("chosen") * usual)
     return round(both.select(expected.otherwise(pl.col("point_count") * pl.col("share")).sum()).item()), False

@@ -7,6 +7,7 @@ import pytest
 from pipeline.catalogue import OURS, OUTSIDE
 from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
+from pipeline.ingestion_plan import plan_ingestion
 from pipeline.selection import Selection
 from pipeline.warehouse import Warehouse
 
@@ -120,6 +121,29 @@ def test_what_was_copied_stays_where_fewer_series_are_asked_for(warehouse, store
     [source] = ingest(warehouse, [store], IngestOptions(choose_series=named_loss)).sources
     assert source.runs_unchanged == 4
     assert keys(warehouse) == ["accuracy", "loss"]
+
+
+def test_what_was_copied_stays_where_other_series_are_asked_for(warehouse, store):
+    ingest(warehouse, [store], IngestOptions(choose_series=named_loss))
+    before = warehouse.frame("from metrics order by all")
+    options = IngestOptions(selection=Selection(metrics=("accuracy",)))
+    [plan] = plan_ingestion(warehouse, [store], options)
+    [source] = ingest(warehouse, [store], options).sources
+    assert (source.runs_updated, source.runs_unchanged, source.points) == (1, 3, 4)
+    assert (plan.runs_updated, plan.points) == (1, 4)
+    assert warehouse.frame("from metrics where key = 'loss' order by all").equals(before)
+    assert keys(warehouse) == ["accuracy", "loss"]
+    [source] = ingest(warehouse, [store], IngestOptions(choose_series=named_loss)).sources
+    assert (source.runs_updated, source.runs_unchanged) == (0, 4)
+
+
+def test_what_one_run_keeps_is_not_copied_of_the_others(warehouse, store, log_run):
+    ingest(warehouse, [store], IngestOptions(selection=Selection(where="run_name = 'd0'")))
+    log_run("mnist", metrics={"loss": [1.0, 0.5], "accuracy": [0.5]}, run_name="later")
+    ingest(warehouse, [store], IngestOptions(choose_series=named_loss, full=True))
+    copied = warehouse.frame("select distinct run_name, key from metrics join runs using (run_id) order by all").rows()
+    assert [name for name, key in copied if key == "accuracy"] == ["d0"]
+    assert ("later", "loss") in copied
 
 
 def test_all_runs_in_the_choice_are_read_again_where_this_is_asked_for(warehouse, store):
