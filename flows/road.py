@@ -138,7 +138,7 @@ def ingest(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> In
     """
 
     def progress(address: str, done: int, total: int) -> None:
-        road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:])}", done, total)
+        road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:]).lstrip('/')}", done, total)
 
     return ingest_stores(
         road.warehouse, sources or road.settings.sources, _ingest_options(road.settings, full), progress=progress

@@ -17,7 +17,7 @@ class IngestOptions:
     allow_registry_as_source
         Read it all the same (a team with one store); runs of ours are skipped there as everywhere.
     selection
-        Which runs and series. Runs in the warehouse that it leaves out stay as they are.
+        Which runs and series; what it leaves out stays in the warehouse as it is.
     choose_series
         Of some names of series, those to copy; asked where the selection does not say. None copies all.
     full
