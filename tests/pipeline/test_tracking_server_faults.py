@@ -30,7 +30,7 @@ from pipeline.sources.served_histories import (
     whole_histories,
 )
 from pipeline.sources.source import EVERYTHING, Scope, source_id_of
-from pipeline.sources.tracking_server import TrackingServer, spread
+from pipeline.sources.tracking_server import TrackingServer
 from pipeline.warehouse import Warehouse
 
 EXPERIMENTS = "experiments/search"
@@ -601,24 +601,6 @@ def test_no_more_than_the_threads_ask_at_once_and_little_is_read_ahead(small: Sm
         with server.points(told) as reader:
             assert reader.read_all().num_rows == 100
     assert small.most_at_once == 3
-
-
-def test_a_forecast_reads_a_sample_spread_over_all_requests(small: SmallServer) -> None:
-    small.answers[RUNS] = lambda _: given({"runs": [run(f"{index:03}", loss=4_999) for index in range(60)]})
-    small.answers[BULK] = lambda asked: given(
-        {"metrics": [point(step, run_id=asked["run_id"][0]) for step in (0, 4_999)]}
-    )
-    with TrackingServer(small.address, threads=2) as server:
-        with server.runs() as reader:
-            told = reader.read_all()["run_uuid"].to_pylist()
-        forecast = server.forecast(told)
-        assert (forecast.points, forecast.is_exact, small.times(BULK)) == (120, False, 6)
-        assert forecast.seconds > 0
-        few = server.forecast(told[:2])
-        assert (few.points, few.is_exact) == (4, True)
-        assert server.forecast(told, ["none"]).points == 0
-    requests = list(history_requests(Series(f"{index:03}", "loss", 4_999) for index in range(60)))
-    assert [one.series[0].run_uuid for one in spread(requests, 3)] == ["010", "030", "050"]
 
 
 def test_a_server_is_entered_before_it_is_read() -> None:
