@@ -61,6 +61,17 @@ def test_a_broken_run_is_counted_with_its_reason_and_has_not_vanished(warehouse,
     assert warehouse.frame("select run_name from runs where vanished_at is not null").rows() == [("b",)]
 
 
+def test_a_folder_that_is_no_more_is_said_to_be_missing_by_the_name_under_which_it_is_known(warehouse, tmp_path):
+    folder = tmp_path / "mlruns"
+    write_run(folder, "a" * 32, 2)
+    ingest(warehouse, [str(folder)])
+    shutil.rmtree(folder)
+    [source] = ingest(warehouse, [str(folder)]).sources
+    assert (source.uri, source.status, source.reason) == (folder.as_uri(), "unreadable", "no such folder")
+    recorded = warehouse.frame("select uri, status, run_count from sources").rows()
+    assert recorded == [(folder.as_uri(), "unreadable", 1)]
+
+
 def test_the_runs_of_an_experiment_that_cannot_be_listed_have_not_vanished(warehouse, tmp_path, monkeypatch):
     folder = tmp_path / "mlruns"
     for letter in "abc":
