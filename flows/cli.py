@@ -119,8 +119,8 @@ def ingest(
 ) -> None:
     """Copy what is new in MLflow stores into the warehouse; the stores are only ever read.
 
-    An option comes before the same key in the table `ingest` of the settings.
-    Runs that a choice leaves out stay in the warehouse as they are.
+    An option comes before the same key in the table `ingest` of the settings. Runs and series
+    that a choice leaves out stay in the warehouse as they are.
 
     greedylr ingest mlruns http://tracking:5000 --since 180d --dry-run
 

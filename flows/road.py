@@ -31,6 +31,7 @@ from greedylr.strict_json import encode
 from models.candidates import candidates
 from models.group_history import GroupHistory
 from models.log_statistics import GroupStatistics, group_statistics
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingest_report import IngestReport, SourcePlan
 from pipeline.ingestion import ingest as ingest_stores
 from pipeline.ingestion_plan import plan_ingestion
@@ -137,29 +138,24 @@ def ingest(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> In
     """
 
     def progress(address: str, done: int, total: int) -> None:
-        road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:])}", done, total)
+        road.report(f"reading {'/'.join(address.rsplit('/', 2)[-2:]).lstrip('/')}", done, total)
 
     return ingest_stores(
-        road.warehouse,
-        sources or road.settings.sources,
-        registry_uri=road.settings.registry_uri,
-        allow_registry_as_source=road.settings.allow_registry_as_source,
-        selection=_selection(road.settings.ingest),
-        choose_series=partial(possible_names, overrides=road.settings.roles.said),
-        full=full,
-        progress=progress,
+        road.warehouse, sources or road.settings.sources, _ingest_options(road.settings, full), progress=progress
     )
 
 
 def ingestion_plan(road: Road, sources: Sequence[str] = (), *, full: bool = False) -> tuple[SourcePlan, ...]:
     """Say what `ingest` would do; nothing is written."""
-    return plan_ingestion(
-        road.warehouse,
-        sources or road.settings.sources,
-        registry_uri=road.settings.registry_uri,
-        allow_registry_as_source=road.settings.allow_registry_as_source,
-        selection=_selection(road.settings.ingest),
-        choose_series=partial(possible_names, overrides=road.settings.roles.said),
+    return plan_ingestion(road.warehouse, sources or road.settings.sources, _ingest_options(road.settings, full))
+
+
+def _ingest_options(settings: Settings, full: bool) -> IngestOptions:
+    return IngestOptions(
+        registry_uri=settings.registry_uri,
+        allow_registry_as_source=settings.allow_registry_as_source,
+        selection=_selection(settings.ingest),
+        choose_series=partial(possible_names, overrides=settings.roles.said),
         full=full,
     )
 

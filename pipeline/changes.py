@@ -2,8 +2,8 @@
 
 A run is read whole again when its watermark, its status, its lifecycle stage, its names, or the content of its params
 and tags differ from what was copied (MLflow's `latest_metrics` would miss late points at lower steps, a count of tags
-an edited one), when a series is asked for that was not copied, and when it had vanished. A narrower choice of series
-than before changes nothing: what is copied stays.
+an edited one), when a series is asked for that was not copied, and when it had vanished. A narrower or another choice
+of series than before takes nothing away: what was copied stays, and is copied anew with a run that is read again.
 """
 
 from collections.abc import Collection, Mapping

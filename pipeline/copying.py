@@ -4,7 +4,7 @@ A batch is read into memory first and written then, in one transaction with the 
 warehouse's lock is never held while a source is waited for, and whoever is killed in between has lost one batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ from pipeline.catalogue import chunks
 from pipeline.examination import Examination
 from pipeline.selection import ChooseSeries
 from pipeline.source_records import record_begun
-from pipeline.sources.source import SERIES_SCHEMA, UNCOUNTED, Source
+from pipeline.sources.source import POINT_SCHEMA, SERIES_SCHEMA, UNCOUNTED, Source
 from pipeline.warehouse import Warehouse, utc_now
 
 POINTS_PER_BATCH: Final = 500_000
@@ -46,16 +46,17 @@ class Batch:
     series: pa.Table | None
 
 
-def batches(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None) -> Iterator[Batch]:
-    """Read some runs of an open source, the next batch while the one before is written."""
+def batches(source: Source, examination: Examination, choose: ChooseSeries | None) -> Iterator[Batch]:
+    """Read the new and the updated runs of an open source, the next batch while the one before is written."""
+    runs, copied = examination.to_copy, examination.copied
     lists = chunks(zip(runs["run_uuid"], expected_points(runs), strict=True), POINTS_PER_BATCH)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading") as reader:
         first = next(lists, None)
-        coming = None if first is None else reader.submit(_read, source, first, choose)
+        coming = None if first is None else reader.submit(_read, source, first, choose, copied)
         while coming is not None:
             batch = coming.result()
             following = next(lists, None)
-            coming = None if following is None else reader.submit(_read, source, following, choose)
+            coming = None if following is None else reader.submit(_read, source, following, choose, copied)
             yield batch
 
 
@@ -77,12 +78,24 @@ def read_points(source: Source, run_uuids: list[str], keys: list[str] | None) ->
         return reader.read_all()
 
 
-def _read(source: Source, run_uuids: list[str], choose: ChooseSeries | None) -> Batch:
+def _read(source: Source, run_uuids: list[str], choose: ChooseSeries | None, copied: pl.DataFrame) -> Batch:
     if choose is None:
         return Batch(run_uuids=run_uuids, points=read_points(source, run_uuids, None), series=None)
     series = read_series(source, run_uuids)
-    keys = sorted(choose(series["key"].unique().to_pylist()))
-    return Batch(run_uuids=run_uuids, points=read_points(source, run_uuids, keys), series=series)
+    chosen = set(choose(series["key"].unique().to_pylist()))
+    copied = copied.filter(pl.col("run_uuid").is_in(run_uuids) & ~pl.col("key").is_in(list(chosen)))
+    points = read_points(source, run_uuids, sorted(chosen | set(copied["key"])))
+    if len(copied):
+        # What one run keeps is not asked for of the others.
+        points = asked_for(pl.DataFrame(points), chosen, copied).to_arrow().cast(POINT_SCHEMA)
+    return Batch(run_uuids=run_uuids, points=points, series=series)
+
+
+def asked_for(rows: pl.DataFrame, chosen: Collection[str], copied: pl.DataFrame) -> pl.DataFrame:
+    """Keep the rows of chosen series, and of those that were copied of a run before (run_uuid, key)."""
+    was_copied = copied.select("run_uuid", "key", was_copied=pl.lit(True))
+    both = rows.join(was_copied, on=["run_uuid", "key"], how="left", maintain_order="left")
+    return both.filter(pl.col("key").is_in(list(chosen)) | pl.col("was_copied").is_not_null()).drop("was_copied")
 
 
 def write(warehouse: Warehouse, batch: Batch, examination: Examination, uri: str) -> int:

@@ -25,7 +25,19 @@ class GreedyLRPipelineError(Exception):
 
 
 class SourceUnreadableError(GreedyLRPipelineError):
-    """A store cannot be read. The message is the reason alone: the report prints it beside the address."""
+    """A store cannot be read. The message is the reason alone: the report prints it beside the address.
+
+    Parameters
+    ----------
+    message
+        The reason.
+    stands
+        Whether there is a store all the same, which lets nobody in without a password, is locked, or is busy.
+    """
+
+    def __init__(self, message: str, *, stands: bool = False) -> None:
+        super().__init__(message)
+        self.stands = stands
 
 
 class WarehouseMissingError(GreedyLRPipelineError, ValueError):

@@ -8,10 +8,10 @@ import polars as pl
 
 from pipeline.catalogue import Catalogue, read_catalogue, read_runs
 from pipeline.changes import missed, with_changes
-from pipeline.known_runs import Known, known, with_lacking_series
-from pipeline.selection import ChooseSeries, Selection
+from pipeline.ingest_options import IngestOptions
+from pipeline.known_runs import Known, copied_series, known, with_lacking_series
 from pipeline.source_identity import is_there, origin, source_id_at
-from pipeline.sources.source import EVERYTHING, Scope, Source
+from pipeline.sources.source import EVERYTHING, FOLDER_PROBLEM, Scope, Source
 from pipeline.warehouse import Warehouse
 
 
@@ -27,6 +27,8 @@ class Examination:
         What it told of its runs.
     runs
         Those in the choice, with `change`.
+    copied
+        run_uuid, key of the series that were copied of the updated runs: they are copied again, asked for or not.
     vanished
         run_ids that it had and has no more.
     ours
@@ -38,6 +40,7 @@ class Examination:
     source_id: str
     catalogue: Catalogue
     runs: pl.DataFrame
+    copied: pl.DataFrame
     vanished: list[str]
     ours: list[str]
     remark: str | None
@@ -55,10 +58,8 @@ class Examination:
 def examine(
     source: Source,
     warehouse: Warehouse,
-    selection: Selection,
-    choose: ChooseSeries | None,
+    options: IngestOptions,
     *,
-    full: bool = False,
     beside: Collection[str] = (),
 ) -> Examination:
     """Ask an open source for its runs and compare.
@@ -67,33 +68,34 @@ def examine(
     ----------
     source, warehouse
         What is compared.
-    selection, choose
-        What is asked for; `choose` is that of `Selection.series`.
-    full
-        Read every run again.
+    options
+        What is asked for.
     beside
         The addresses that are read in the same ingestion: what stands there has not moved.
     """
     now = datetime.now(UTC)
-    scope = selection.scope(now)
-    catalogue = read_catalogue(source, selection, now)
+    scope = options.selection.scope(now)
+    catalogue = read_catalogue(source, options.selection, now)
     knows = known(warehouse)
     source_id = source_id_at(source.uri, knows.source_ids)
     moved_from = None
     if knows.of(source_id).is_empty():
         moved_from = _moved_from(catalogue.seen, knows, scope, {*beside, source.uri})
         source_id = moved_from or source_id
-    before = with_lacking_series(warehouse, knows.of(source_id), source_id, choose)
+    before = with_lacking_series(warehouse, knows.of(source_id), source_id, options.choose)
     gone = missed(before, catalogue.seen, scope)
     if gone and scope != EVERYTHING:
         # A run whose experiment was renamed has only left the scope.
         gone = missed(before, catalogue.seen | set(read_runs(source.runs(EVERYTHING))["run_uuid"]), scope)
     gone = _surely_gone(gone, source.problems)
     ids = dict(before.select("run_uuid", "run_id").iter_rows())
+    runs = with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=options.full)
+    updated = runs.filter(pl.col("change") == "updated")["run_uuid"]
     return Examination(
         source_id=source_id,
         catalogue=catalogue,
-        runs=with_changes(catalogue.runs, before, exact_watermark=source.exact_watermark, full=full),
+        runs=runs,
+        copied=copied_series(warehouse, [ids[run_uuid] for run_uuid in updated]),
         vanished=[ids[run_uuid] for run_uuid in gone],
         ours=[ids[run_uuid] for run_uuid in sorted(catalogue.ours & set(ids))],
         remark=_moved(knows, moved_from) or _replaced(before, gone, catalogue) or _empty(catalogue, scope),
@@ -102,7 +104,7 @@ def examine(
 
 def _surely_gone(gone: list[str], problems: Mapping[str, str]) -> list[str]:
     """Leave out what may only be unreadable: a run that has a problem, and every run where a whole folder has one."""
-    if any("/" in name for name in problems):
+    if any(name.startswith(FOLDER_PROBLEM) for name in problems):
         return []
     return [run_uuid for run_uuid in gone if run_uuid not in problems]
 

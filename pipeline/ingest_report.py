@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from pipeline.sources.source import FOLDER_PROBLEM
+
 SourceStatus = Literal["read", "broken off", "unreadable"]
 """Broken off: what was finished before is kept."""
 
@@ -90,8 +92,8 @@ class SourcePlan:
 
 
 def left_out_as_unreadable(problems: Mapping[str, str], seen: Collection[str]) -> dict[str, int]:
-    """Count the runs that a source could not tell of; a problem with a path for its name is no run's."""
-    count = sum("/" not in name and name not in seen for name in problems)
+    """Count the runs that a source could not tell of; the problem of a folder is no run's."""
+    count = sum(not name.startswith(FOLDER_PROBLEM) and name not in seen for name in problems)
     return {UNREADABLE: count} if count else {}
 
 

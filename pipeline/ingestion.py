@@ -15,9 +15,9 @@ import polars as pl
 from pipeline.copying import batches, delete_runs, expected_points, write
 from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
 from pipeline.examination import Examination, examine
+from pipeline.ingest_options import EVERYTHING_NEW, IngestOptions
 from pipeline.ingest_report import IngestReport, SourceReport, left_out_as_unreadable, problems_remark
 from pipeline.known_runs import known
-from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
 from pipeline.source_identity import source_id_at
 from pipeline.source_records import record
 from pipeline.sources.opening import canonical_uri, open_source, shown
@@ -34,9 +34,7 @@ Progress = Callable[[str, int, int], None]
 class _Work:
     warehouse: Warehouse
     addresses: tuple[str, ...]
-    selection: Selection
-    choose: ChooseSeries | None
-    full: bool
+    options: IngestOptions
     progress: Progress | None
 
     @property
@@ -57,12 +55,8 @@ class _Tally:
 def ingest(
     warehouse: Warehouse,
     addresses: Sequence[str],
+    options: IngestOptions = EVERYTHING_NEW,
     *,
-    registry_uri: str | None = None,
-    allow_registry_as_source: bool = False,
-    selection: Selection = EVERY_RUN,
-    choose_series: ChooseSeries | None = None,
-    full: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Copy what is new in each store; a store that cannot be read is reported and never stops the others.
@@ -73,17 +67,8 @@ def ingest(
         Where to; created if there is none yet and at least one source can be read.
     addresses
         What `open_source` takes.
-    registry_uri
-        Where presets are registered: refused as a source.
-    allow_registry_as_source
-        Read it all the same (a team with one store); runs of ours are skipped there as everywhere.
-    selection
-        Which runs and series. Runs in the warehouse that it leaves out stay as they are.
-    choose_series
-        Of some names of series, those to copy; asked where the selection does not say. None copies all.
-    full
-        Read every run in the choice again: a source that cannot tell exactly (a tracking server) would not show points
-        that reached a finished run late.
+    options
+        What of them is read.
     progress
         Called with (address, points copied, points expected in all).
 
@@ -94,16 +79,9 @@ def ingest(
     WarehouseLockedError, WarehouseTooNewError, WarehouseUnreadableError, WarehouseInaccessibleError
         The warehouse cannot be written; found out before any source is read.
     """
-    check_addresses(addresses, warehouse, None if allow_registry_as_source else registry_uri)
+    check_addresses(addresses, warehouse, options.refused_uri)
     warehouse.check_writable()
-    work = _Work(
-        warehouse=warehouse,
-        addresses=tuple(addresses),
-        selection=selection,
-        choose=selection.series(choose_series),
-        full=full,
-        progress=progress,
-    )
+    work = _Work(warehouse=warehouse, addresses=tuple(addresses), options=options, progress=progress)
     report = IngestReport(sources=tuple(_ingest_source(work, address) for address in addresses))
     failed = [source for source in report.sources if source.status != "read"]
     # Where nothing could be read and no warehouse is yet, none is made.
@@ -154,21 +132,19 @@ def _ingest_source(work: _Work, address: str) -> SourceReport:
         _say_what_is_kept(tally, canonical_uri(address))
         raise
     except Exception as error:  # the border that keeps one broken store from stopping the others
-        reason = _first_line(error)
+        reason = in_one_line(error)
         logger.warning("reading %s failed: %s", canonical_uri(address), reason)
         logger.debug("where it failed", exc_info=True)
     return _broken(tally, canonical_uri(address), reason)
 
 
 def _copy(work: _Work, source: Source, tally: _Tally) -> SourceReport:
-    examination = examine(
-        source, work.warehouse, work.selection, work.choose, full=work.full, beside=work.beside - {source.uri}
-    )
+    examination = examine(source, work.warehouse, work.options, beside=work.beside - {source.uri})
     tally.examination = examination
     changed = examination.to_copy
     expected = dict(zip(changed["run_uuid"], expected_points(changed), strict=True))
     _tell(work, source.uri, tally, expected)
-    for batch in batches(source, changed, work.choose):
+    for batch in batches(source, examination, work.options.choose):
         tally.points += write(work.warehouse, batch, examination, source.uri)
         tally.copied.update(batch.run_uuids)
         _tell(work, source.uri, tally, expected)
@@ -229,7 +205,8 @@ def _broken(tally: _Tally, uri: str, reason: str) -> SourceReport:
     )
 
 
-def _first_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """Say what an exception that nobody expected is, without the passwords of addresses."""
     lines = [line.strip() for line in shown(str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 

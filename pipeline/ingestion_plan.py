@@ -6,12 +6,13 @@ from typing import Final
 
 import polars as pl
 
-from pipeline.copying import expected_points, read_points, read_series
-from pipeline.errors import SourceUnreadableError
-from pipeline.examination import examine
+from pipeline.copying import asked_for, expected_points, read_points, read_series
+from pipeline.errors import GreedyLRPipelineError, SourceUnreadableError
+from pipeline.examination import Examination, examine
+from pipeline.ingest_options import EVERYTHING_NEW, IngestOptions
 from pipeline.ingest_report import SourcePlan, left_out_as_unreadable, problems_remark
-from pipeline.ingestion import check_addresses
-from pipeline.selection import EVERY_RUN, ChooseSeries, Selection
+from pipeline.ingestion import check_addresses, in_one_line
+from pipeline.selection import ChooseSeries
 from pipeline.sources.opening import canonical_uri, open_source
 from pipeline.sources.source import UNCOUNTED, Source
 from pipeline.warehouse import Warehouse
@@ -20,48 +21,38 @@ _SAMPLE_POINTS: Final = 200_000
 """Ten runs where the source cannot count, as `expected_points` takes them."""
 
 _WRITTEN_PER_SECOND: Final = 1_000_000
-"""Points that the warehouse takes in, on a slow core: `benchmarks/whole_ingestion.py` shows about twice as many."""
+"""Points that the warehouse takes in, on a slow core: `benchmarks/ingestion.py` shows about twice as many."""
 
 
 def plan_ingestion(
     warehouse: Warehouse,
     addresses: Sequence[str],
-    *,
-    registry_uri: str | None = None,
-    allow_registry_as_source: bool = False,
-    selection: Selection = EVERY_RUN,
-    choose_series: ChooseSeries | None = None,
-    full: bool = False,
+    options: IngestOptions = EVERYTHING_NEW,
 ) -> tuple[SourcePlan, ...]:
     """Say of each source what `ingest` would do; arguments and errors are those of `ingest`."""
-    check_addresses(addresses, warehouse, None if allow_registry_as_source else registry_uri)
-    choose = selection.series(choose_series)
+    check_addresses(addresses, warehouse, options.refused_uri)
     beside = frozenset(map(canonical_uri, addresses))
     plans = []
     for address in addresses:
         try:
             with open_source(address) as source:
-                plans.append(_plan(source, warehouse, selection, choose, full=full, beside=beside))
+                plans.append(_plan(source, warehouse, options, beside))
         except SourceUnreadableError as error:
             plans.append(SourcePlan(uri=canonical_uri(address), is_readable=False, reason=str(error)))
+        except GreedyLRPipelineError:
+            raise
+        except Exception as error:  # the same border as in an ingestion: one broken store stops no other
+            plans.append(SourcePlan(uri=canonical_uri(address), is_readable=False, reason=in_one_line(error)))
     return tuple(plans)
 
 
-def _plan(
-    source: Source,
-    warehouse: Warehouse,
-    selection: Selection,
-    choose: ChooseSeries | None,
-    *,
-    full: bool,
-    beside: frozenset[str],
-) -> SourcePlan:
+def _plan(source: Source, warehouse: Warehouse, options: IngestOptions, beside: frozenset[str]) -> SourcePlan:
     started = time.perf_counter()
-    examination = examine(source, warehouse, selection, choose, full=full, beside=beside - {source.uri})
+    examination = examine(source, warehouse, options, beside=beside - {source.uri})
     to_copy = examination.to_copy
     looking = time.perf_counter() - started
-    sampled, rate = _sample(source, to_copy, choose)
-    points, is_exact = _points(source, to_copy, choose, sampled)
+    sampled, rate = _sample(source, to_copy, options.choose)
+    points, is_exact = _points(source, examination, options.choose, sampled)
     return SourcePlan(
         uri=source.uri,
         is_readable=True,
@@ -102,8 +93,11 @@ def _per_series(points: pl.DataFrame) -> pl.DataFrame:
     return points.group_by("run_uuid", "key").len("points")
 
 
-def _points(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None, sampled: pl.DataFrame) -> tuple[int, bool]:
+def _points(
+    source: Source, examination: Examination, choose: ChooseSeries | None, sampled: pl.DataFrame
+) -> tuple[int, bool]:
     """Return how many points would be copied, and whether this is more than an estimate."""
+    runs = examination.to_copy
     counted = runs.filter(pl.col("point_count") != UNCOUNTED)
     if runs.is_empty():
         return 0, True
@@ -112,10 +106,11 @@ def _points(source: Source, runs: pl.DataFrame, choose: ChooseSeries | None, sam
     series = pl.from_arrow(read_series(source, runs["run_uuid"].to_list()))
     assert isinstance(series, pl.DataFrame)
     chosen = series["key"].unique().to_list() if choose is None else list(choose(series["key"].unique().to_list()))
-    shares = series.group_by("run_uuid").agg(
-        chosen=pl.col("key").is_in(chosen).sum(), share=pl.col("key").is_in(chosen).mean()
+    copied = asked_for(series, chosen, examination.copied).group_by("run_uuid").len("chosen")
+    both = runs.join(copied, on="run_uuid", how="left").join(
+        series.group_by("run_uuid").len("all"), on="run_uuid", how="left"
     )
-    both = runs.join(shares, on="run_uuid", how="left").fill_null(0)
+    both = both.with_columns(share=pl.col("chosen") / pl.col("all")).fill_null(0)
     usual = sampled["points"].mean() or 0.0
     expected = pl.when(pl.col("point_count") == UNCOUNTED).then(pl.col("chosen") * usual)
     return round(both.select(expected.otherwise(pl.col("point_count") * pl.col("share")).sum()).item()), False

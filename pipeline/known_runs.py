@@ -22,6 +22,7 @@ _LACKING = """
 select distinct run_id, true as lacks_series
 from logged_series join asked_for using (key) where not copied and starts_with(run_id, ? || '/')
 """
+_COPIED = "select run_uuid, key from logged_series join runs using (run_id) join asked_for using (run_id) where copied"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +76,12 @@ def _lacking(connection: duckdb.DuckDBPyConnection, source_id: str, choose: Choo
     asked_for: Collection[str] = names if choose is None else choose(names)
     connection.register("asked_for", pl.DataFrame({"key": list(asked_for)}, schema={"key": pl.String}).to_arrow())
     return frame_of(connection, _LACKING, [source_id])
+
+
+def copied_series(warehouse: Warehouse, run_ids: Collection[str]) -> pl.DataFrame:
+    """Name the series that were copied of some runs: run_uuid, key."""
+    if not run_ids:
+        return pl.DataFrame(schema={"run_uuid": pl.String, "key": pl.String})
+    with warehouse.reading() as connection:
+        connection.register("asked_for", pl.DataFrame({"run_id": list(run_ids)}).to_arrow())
+        return frame_of(connection, _COPIED)

@@ -18,7 +18,7 @@ ChooseSeries = Callable[[Collection[str]], Collection[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The runs and series that a user wants read; runs in the warehouse that it leaves out stay as they are.
+    """The runs and series that a user wants read; what it leaves out stays in the warehouse as it is.
 
     Parameters
     ----------

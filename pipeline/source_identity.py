@@ -62,9 +62,12 @@ def origin(seen: Collection[str], known: pl.DataFrame, scope: Scope) -> str | No
 
 
 def is_there(uri: str, run_uuids: Collection[str]) -> bool:
-    """Look whether a store with one of these runs can still be read at an address."""
+    """Look whether a store with one of these runs still stands at an address.
+
+    It is opened without the password that it may ask for: what refuses us, or is locked or busy, stands there.
+    """
     try:
         with open_source(uri) as source:
             return not set(run_uuids).isdisjoint(read_runs(source.runs(EVERYTHING))["run_uuid"])
-    except SourceUnreadableError:
-        return False
+    except SourceUnreadableError as error:
+        return error.stands

@@ -29,6 +29,7 @@ from pipeline.sources.run_folders import (
 )
 from pipeline.sources.source import (
     EVERYTHING,
+    FOLDER_PROBLEM,
     PAIR_SCHEMA,
     POINT_SCHEMA,
     RUN_SCHEMA,
@@ -195,13 +196,13 @@ class FileStore:
                 if in_scope(experiment, scope):
                     self._list_experiment(experiment, scope, listed)
         except OSError as error:
-            raise SourceUnreadableError(f"cannot be listed: {error.strerror}") from error
+            raise SourceUnreadableError(f"cannot be listed: {error.strerror}", stands=True) from error
         self._folders |= listed
         self._is_listed_whole = self._is_listed_whole or scope == EVERYTHING
         return list(listed.values())
 
     def _list_experiment(self, experiment: ExperimentFolder, scope: Scope, listed: dict[str, RunFolder]) -> None:
-        name, runs = f"experiment {experiment.experiment_id}", 0
+        name, runs = f"{FOLDER_PROBLEM}{experiment.experiment_id}", 0
         try:
             for run in found_runs(experiment, scope, self._opened_pool()):
                 self._take(run, listed)

@@ -54,7 +54,7 @@ def check_file_store(folder: Path) -> None:
             hint = f"; the store may be {databases[0]}, in it or beside it" if databases else ""
             raise SourceUnreadableError(f"no file store: no folder in it holds an experiment or a run{hint}")
     except OSError as error:
-        raise SourceUnreadableError(f"cannot be opened: {error.strerror}") from error
+        raise SourceUnreadableError(f"cannot be opened: {error.strerror}", stands=True) from error
 
 
 def _names_experiments(folder: Path) -> bool:

@@ -39,7 +39,8 @@ def open_source(address: str) -> Source:
     ----------
     address
         `sqlite:////absolute`, `sqlite:///relative` or the path of a file; a folder or `file:///absolute`;
-        `postgresql://user:password@host:port/database`; `http://host:port` or `https://`.
+        `postgresql://user:password@host:port/database`; `http://host:port` or `https://`, with
+        `?workspace=name` where the server has workspaces.
 
     Raises
     ------
@@ -66,10 +67,14 @@ def open_source(address: str) -> Source:
 
 
 def kind_of(address: str) -> Kind:
-    """Say what an address names; a path is a file store where a folder lies there. Errors as `open_source`."""
+    """Say what an address names; a path is a file store where a folder lies there. Errors as `open_source`.
+
+    Where nothing lies there, a path without a suffix (`mlruns`) names a folder: it is known by this address.
+    """
     match = _SCHEME.match(address.strip())
     if match is None:
-        return "files" if Path(address.strip()).expanduser().is_dir() else "sqlite"
+        path = Path(address.strip()).expanduser()
+        return "files" if path.is_dir() or not (path.suffix or path.exists()) else "sqlite"
     scheme = (match["scheme"] or match["file"]).lower()
     if scheme not in _SCHEMES:
         raise SourceUnreadableError(f"{KINDS}; got the scheme '{scheme}'")

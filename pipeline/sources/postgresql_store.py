@@ -79,6 +79,18 @@ class PostgreSQLStore(SQLStore):
         ("conflict with recovery", "a standby dropped the rows being read; ingest again, or read the primary"),
     )
 
+    refusals = (
+        "authentication failed",
+        "no password supplied",
+        "no pg_hba.conf entry",
+        'role "',  # does not exist, or is not permitted to log in
+        "permission denied",
+        "too many c",  # clients, or connections of a role or a database
+        "remaining connection slots",
+        "the database system is",  # starting up, shutting down, in recovery
+        "canceling statement due to",
+    )
+
     def __init__(self, address: str, *, statement_timeout: float = DEFAULT_STATEMENT_TIMEOUT) -> None:
         if not statement_timeout >= 0.001:
             raise ValueError(

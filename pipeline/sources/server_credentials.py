@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from pipeline.errors import SourceUnreadableError
+from pipeline.sources.server_workspace import workspace_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Authorization(requests.auth.AuthBase):
 
 
 def introduction(uri: str, address: str) -> Introduction:
-    """Take from the environment what MLflow's client would; a `user:password@` in the address goes before it.
+    """Take from the environment what MLflow's client would; what the address names goes before it.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def introduction(uri: str, address: str) -> Introduction:
         if not (token.isascii() and token.isprintable()):
             raise SourceUnreadableError("MLFLOW_TRACKING_TOKEN cannot stand in a header; look for a line break in it")
         authentication = Authorization(f"Bearer {token}")
-    timeout, headers = _timeout_and_headers()
+    timeout, headers = _timeout_and_headers(workspace_of(address))
     return Introduction(
         authentication=authentication,
         verify=credentials.verify,
@@ -115,14 +116,12 @@ def _plugin(name: str) -> Any:
         raise SourceUnreadableError(f"MLFLOW_TRACKING_AUTH: {error.message}") from None
 
 
-def _timeout_and_headers() -> tuple[int, dict[str, str]]:
+def _timeout_and_headers(workspace: str | None) -> tuple[int, dict[str, str]]:
     from mlflow import environment_variables
     from mlflow.tracking.request_header import registry
-    from mlflow.utils.workspace_context import get_request_workspace
     from mlflow.utils.workspace_utils import WORKSPACE_HEADER_NAME
 
     untyped: Any = environment_variables
     resolve: Any = registry.resolve_request_headers
-    workspace = get_request_workspace()
     headers = dict(resolve()) | ({WORKSPACE_HEADER_NAME: workspace} if workspace else {})
     return int(untyped.MLFLOW_HTTP_REQUEST_TIMEOUT.get()), headers

@@ -24,10 +24,12 @@ class AnswerRefusedError(SourceUnreadableError):
         The reason, for the report.
     code
         MLflow's error code, such as RESOURCE_DOES_NOT_EXIST; '' where it gave none.
+    stands
+        As in `SourceUnreadableError`.
     """
 
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str = "", stands: bool = False) -> None:
+        super().__init__(message, stands=stands)
         self.code = code
 
 
@@ -35,7 +37,8 @@ def refusal(response: requests.Response, answer: Any, *, with_credentials: bool)
     """Say what an answer other than a JSON object with status 200 means; `answer` is its JSON, None if it has none."""
     told = answer if isinstance(answer, dict) else {}
     code = str(told.get("error_code", ""))
-    return AnswerRefusedError(_sentence(response, told, code, with_credentials), code=code)
+    stands = response.status_code in {401, 403} | BUSY_STATUSES
+    return AnswerRefusedError(_sentence(response, told, code, with_credentials), code=code, stands=stands)
 
 
 def _sentence(response: requests.Response, told: dict[str, Any], code: str, with_credentials: bool) -> str:

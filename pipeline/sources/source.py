@@ -18,6 +18,9 @@ PRESET_TAG = "greedylr.preset"
 SYSTEM_PREFIX = "system/"
 """MLflow's own measurements of the machine (CPU, memory, network): never copied, never counted."""
 
+FOLDER_PROBLEM = "experiment "
+"""How the name of a problem begins that is none of a single run: the id of the experiment follows."""
+
 UNCOUNTED = -1
 """As `point_count`: the source cannot tell how many points a run has before it reads them."""
 
@@ -110,7 +113,7 @@ class Source(Protocol):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What could not be read so far, a run_uuid or another name, and the reason."""
+        """What could not be read so far, a run_uuid or `FOLDER_PROBLEM` and an experiment's id, and the reason."""
 
     def __enter__(self) -> Self:
         """Open the store; find out whether it is one."""

@@ -63,6 +63,9 @@ def postgresql_parameters(address: str) -> dict[str, str]:
         **{name: unquote(match[name] or "") for name in ("dbname", "user", "password")},
         **dict(parse_qsl(match["query"] or "", keep_blank_values=True)),
     }
+    if any("\0" in value for value in parameters.values()):
+        # libpq refuses it too, and quotes the password that holds it.
+        raise SourceUnreadableError("the address must not hold %00; write %25 for a % in a password")
     if not parameters["dbname"]:
         raise SourceUnreadableError("the address must name a database; write postgresql://user@host:port/database")
     return {name: value for name, value in parameters.items() if value}

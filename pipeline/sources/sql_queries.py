@@ -88,13 +88,13 @@ def pairs_query(table: str, run_uuids: Sequence[str]) -> Query:
     )
 
 
-def series_query(run_uuids: Sequence[str], *, has_latest: bool) -> Query:
-    """Ask for the names of the series of these runs.
+def series_query(run_uuids: Sequence[str], *, of_latest: bool) -> Query:
+    """Ask for the names of the series of these runs: by `latest_metrics`, or by the points themselves.
 
     `latest_metrics` has one row a series. MLflow writes it in the transaction that writes the point, so it is complete,
     though the row is not always that of the last point written.
     """
-    select = "select run_uuid, key from latest_metrics" if has_latest else "select distinct run_uuid, key from metrics"
+    select = "select run_uuid, key from latest_metrics" if of_latest else "select distinct run_uuid, key from metrics"
     return Query(
         sql=f"{select} where run_uuid {{run_uuids}} and {_NOT_SYSTEM}",
         schema=SERIES_SCHEMA,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from adbc_driver_manager import dbapi
 
 from pipeline.errors import SourceUnreadableError
-from pipeline.sources.source import EVERYTHING, Scope, source_id_of
+from pipeline.sources.source import EVERYTHING, SERIES_SCHEMA, Scope, source_id_of
 from pipeline.sources.sql_queries import (
     REQUIRED_COLUMNS,
     Query,
@@ -36,6 +36,9 @@ class SQLStore(ABC):
 
     meanings: ClassVar[Sequence[tuple[str, str]]]
     """What a message of the database contains, and what it means for the user; the first that fits counts."""
+
+    refusals: ClassVar[Sequence[str]]
+    """What a message of the database contains where there is a store, which refuses us or is busy."""
 
     def __init__(self) -> None:
         self._connection: dbapi.Connection | None = None
@@ -95,9 +98,16 @@ class SQLStore(ABC):
         """Read the tags of these runs."""
         return self._select(pairs_query("tags", run_uuids))
 
-    def series(self, run_uuids: Sequence[str]) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Name the series of these runs, without reading their points."""
-        return self._select(series_query(run_uuids, has_latest=self._has_latest))
+    @contextmanager
+    def series(self, run_uuids: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
+        """Name the series of these runs, without reading their points where `latest_metrics` tells of them."""
+        found = self._series(run_uuids, of_latest=True) if self._has_latest else SERIES_SCHEMA.empty_table()
+        # A tool that copies runs from store to store may leave `latest_metrics` out.
+        told = set(found["run_uuid"].unique().to_pylist())
+        untold = [run_uuid for run_uuid in run_uuids if run_uuid not in told]
+        if untold:
+            found = pa.concat_tables([found, self._series(untold, of_latest=False)])
+        yield found.to_reader()
 
     def points(
         self, run_uuids: Sequence[str], keys: Collection[str] | None = None
@@ -150,6 +160,10 @@ class SQLStore(ABC):
             row["experiment_id"] for row in rows if any(fnmatchcase(row["experiment_name"], glob) for glob in globs)
         ]
 
+    def _series(self, run_uuids: Sequence[str], *, of_latest: bool) -> pa.Table:
+        with self._select(series_query(run_uuids, of_latest=of_latest)) as reader:
+            return reader.read_all()
+
     @contextmanager
     def _select(self, query: Query) -> Iterator[pa.RecordBatchReader]:
         if self._connection is None:
@@ -166,21 +180,20 @@ class SQLStore(ABC):
             finally:
                 # Whoever reads meets the failure in the guise of Arrow or of another database; here is its reason.
                 for failure in failures:
-                    raise SourceUnreadableError(self._reason(failure)) from failure
+                    raise self._unreadable(failure) from failure
 
     @contextmanager
     def _reasons(self) -> Iterator[None]:
         try:
             yield
         except _FAILURES as error:
-            raise SourceUnreadableError(self._reason(error)) from error
+            raise self._unreadable(error) from error
 
-    def _reason(self, error: Exception) -> str:
+    def _unreadable(self, error: Exception) -> SourceUnreadableError:
         text = str(error)
-        for said, meaning in self.meanings:
-            if said in text:
-                return f"{meaning} ({said_in_one_line(text)})"
-        return reason_of(error)
+        meaning = next((meaning for said, meaning in self.meanings if said in text), None)
+        reason = reason_of(error) if meaning is None else f"{meaning} ({said_in_one_line(text)})"
+        return SourceUnreadableError(reason, stands=any(said in text for said in self.refusals))
 
     def _close(self) -> None:
         if self._connection is not None:

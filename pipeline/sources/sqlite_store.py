@@ -63,6 +63,8 @@ class SQLiteStore(SQLStore):
         ("database disk image is malformed", "the file is damaged; `sqlite3 FILE .recover` saves what can be saved"),
     )
 
+    refusals = ("attempt to write a readonly database", "database is locked", "unable to open database file")
+
     def __init__(self, address: str) -> None:
         super().__init__()
         self._path = sqlite_path(address)
@@ -103,4 +105,4 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError:
         raise SourceUnreadableError("no such file; it was not created") from None
     except OSError as error:
-        raise SourceUnreadableError(f"cannot be opened: {error.strerror}") from error
+        raise SourceUnreadableError(f"cannot be opened: {error.strerror}", stands=True) from error

@@ -1,9 +1,7 @@
 """An MLflow tracking server, read over its REST API by a few threads; artifacts are never touched."""
 
-import time
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
 from types import TracebackType
@@ -17,6 +15,7 @@ from pipeline.sources.rest_client import API, RestClient, canonical_server_uri
 from pipeline.sources.served_histories import HistoryRequest, Series, ServedHistories, history_requests
 from pipeline.sources.served_runs import Description, packed, run_row, run_uuid_of, unpacked
 from pipeline.sources.server_refusals import AnswerRefusedError
+from pipeline.sources.server_workspace import with_workspace, workspace_of
 from pipeline.sources.source import (
     EVERYTHING,
     PAIR_SCHEMA,
@@ -31,39 +30,19 @@ _EXPERIMENTS_PER_PAGE: Final = 1_000
 _EXPERIMENTS_PER_SEARCH: Final = 100
 _RUNS_PER_PAGE: Final = 500
 _ROWS_PER_BATCH: Final = 65_536
-_SAMPLED_REQUESTS_OF_EACH_THREAD: Final = 3
 _UNKNOWN_RUN: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """MLflow's codes for a run that is not there, and for a text that can name none."""
 
 Batches = Generator[pa.RecordBatch, None, None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What reading some points is expected to take.
-
-    Parameters
-    ----------
-    points
-        About how many there are.
-    seconds
-        About how long reading them takes.
-    is_exact
-        Whether all of them were read to find out, since they were few.
-    """
-
-    points: int
-    seconds: float
-    is_exact: bool
-
-
 class TrackingServer:
     """One MLflow server as a `Source`, open between `with` and its end.
 
-    A server cannot count: `point_count` is 0 for a run without series and `UNCOUNTED` for every other; `forecast`
-    reads a sample to say what the whole will take. The watermark is made of the latest point of every series, the
-    status and the end, which are all that a search tells: a point logged late at a lower step leaves it as it is, so
-    it is not exact, running runs have to be read again, and finished ones when the user asks for it.
+    A server cannot count: `point_count` is 0 for a run without series and `UNCOUNTED` for every other. The watermark is
+    made of the latest point of every series, the status and the end, which are all that a search tells: a point logged
+    late at a lower step leaves it as it is, so it is not exact, running runs have to be read again, and finished ones
+    when the user asks for it.
 
     A server finds no run without a start by a time: where `Scope.since` is given, such runs are not told of.
 
@@ -72,7 +51,8 @@ class TrackingServer:
     address
         `http://host:port` or `https://host/prefix`. Credentials come from where MLflow takes them, the environment
         (MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN, _AUTH, _INSECURE_TLS, _SERVER_CERT_PATH, _CLIENT_CERT_PATH) and
-        ~/.mlflow/credentials; MLFLOW_WORKSPACE names a workspace. A `user:password@` in the address goes before them.
+        ~/.mlflow/credentials; MLFLOW_WORKSPACE names a workspace. A `user:password@` and a `?workspace=` in the address
+        go before them.
     threads
         Requests at once, at least 1. MLflow's server works on four at a time unless told otherwise.
 
@@ -87,7 +67,7 @@ class TrackingServer:
     def __init__(self, address: str, *, threads: int = 4) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self._uri = canonical_server_uri(address)
+        self._uri = with_workspace(canonical_server_uri(address), workspace_of(address))
         self._address = address
         self._threads = threads
         self._client: RestClient | None = None
@@ -98,7 +78,7 @@ class TrackingServer:
 
     @property
     def uri(self) -> str:
-        """The address in its canonical form, without user and password."""
+        """The address in its canonical form, without user and password; with the workspace if it is not the default."""
         return self._uri
 
     @property
@@ -169,22 +149,6 @@ class TrackingServer:
         with _reading(POINT_SCHEMA, self._ask(history_requests(self._series(run_uuids, keys)))) as reader:
             yield reader
 
-    def forecast(self, run_uuids: Sequence[str], keys: Collection[str] | None = None) -> Forecast:
-        """Read a sample of these points, spread over all of them, and say what reading all of them would take."""
-        requests = list(history_requests(self._series(run_uuids, keys)))
-        sample = spread(requests, _SAMPLED_REQUESTS_OF_EACH_THREAD * self._threads)
-        started = time.perf_counter()
-        points = sum(batch.num_rows for batch in self._ask(sample))
-        seconds = time.perf_counter() - started
-        if not sample:
-            return Forecast(points=0, seconds=0.0, is_exact=True)
-        series, sampled_series = (sum(len(one.series) for one in some) for some in (requests, sample))
-        return Forecast(
-            points=round(points * series / sampled_series),
-            seconds=seconds * len(requests) / len(sample),
-            is_exact=len(sample) == len(requests),
-        )
-
     def _ask(self, requests: Iterable[HistoryRequest]) -> Batches:
         self._open_client()
         assert self._histories is not None
@@ -234,13 +198,6 @@ class TrackingServer:
                 "a server must be entered before it is read; write `with TrackingServer(address) as server:`"
             )
         return self._client
-
-
-def spread(requests: Sequence[HistoryRequest], count: int) -> list[HistoryRequest]:
-    """Choose as many requests, or all if there are fewer, evenly from the first to the last."""
-    if len(requests) <= count:
-        return list(requests)
-    return [requests[(2 * index + 1) * len(requests) // (2 * count)] for index in range(count)]
 
 
 def _run_search(experiment_ids: list[str], scope: Scope) -> dict[str, Any]:

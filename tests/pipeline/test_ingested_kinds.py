@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingest_report import UNREADABLE
 from pipeline.ingestion import ingest
 from pipeline.selection import Selection
+from pipeline.sources import file_store
 from pipeline.warehouse import Warehouse
 
 
@@ -59,6 +61,41 @@ def test_a_broken_run_is_counted_with_its_reason_and_has_not_vanished(warehouse,
     assert warehouse.frame("select run_name from runs where vanished_at is not null").rows() == [("b",)]
 
 
+def test_a_folder_that_is_no_more_is_said_to_be_missing_by_the_name_under_which_it_is_known(warehouse, tmp_path):
+    folder = tmp_path / "mlruns"
+    write_run(folder, "a" * 32, 2)
+    ingest(warehouse, [str(folder)])
+    shutil.rmtree(folder)
+    [source] = ingest(warehouse, [str(folder)]).sources
+    assert (source.uri, source.status, source.reason) == (folder.as_uri(), "unreadable", "no such folder")
+    recorded = warehouse.frame("select uri, status, run_count from sources").rows()
+    assert recorded == [(folder.as_uri(), "unreadable", 1)]
+
+
+def test_the_runs_of_an_experiment_that_cannot_be_listed_have_not_vanished(warehouse, tmp_path, monkeypatch):
+    folder = tmp_path / "mlruns"
+    for letter in "abc":
+        write_run(folder, letter * 32, 2)
+    ingest(warehouse, [str(folder)])
+    (folder / "0").rename(tmp_path / "0")
+    write_run(folder, "d" * 32, 2)
+    (folder / "0").rename(folder / "1")
+    (tmp_path / "0").rename(folder / "0")
+    found_runs = file_store.found_runs
+
+    def denied(experiment, scope, pool):
+        # The tests may run as root, whom no permission stops.
+        if experiment.experiment_id == "0":
+            raise PermissionError(13, "Permission denied")
+        return found_runs(experiment, scope, pool)
+
+    monkeypatch.setattr(file_store, "found_runs", denied)
+    [source] = ingest(warehouse, [str(folder)]).sources
+    assert (source.runs_new, source.runs_vanished, source.skipped) == (1, 0, {})
+    assert source.reason == "not read whole: 1 × folder: cannot be listed: Permission denied"
+    assert warehouse.frame("select run_name from runs where vanished_at is not null").rows() == []
+
+
 @pytest.mark.integration
 def test_a_server_is_ingested_and_late_points_are_seen_with_full(warehouse, mlflow_on_sqlite, log_run):
     from mlflow.tracking import MlflowClient
@@ -69,7 +106,7 @@ def test_a_server_is_ingested_and_late_points_are_seen_with_full(warehouse, mlfl
 
     def read(**options):
         selection = Selection(experiments=("ingested",))
-        [source] = ingest(warehouse, [mlflow_on_sqlite.address], selection=selection, **options).sources
+        [source] = ingest(warehouse, [mlflow_on_sqlite.address], IngestOptions(selection=selection, **options)).sources
         assert (source.status, source.reason) == ("read", None)
         return source.runs_new, source.runs_updated, source.runs_unchanged, source.points
 

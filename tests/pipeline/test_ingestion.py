@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 from pipeline import copying
 from pipeline.catalogue import OURS
 from pipeline.errors import WarehouseInaccessibleError, WarehouseUnreadableError
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
 from pipeline.sources.opening import KINDS
 from pipeline.warehouse import Warehouse
@@ -300,10 +301,10 @@ def test_the_registry_is_refused_as_a_source_unless_allowed(warehouse, mlflow_st
     with pytest.raises(
         ValueError, match=r"a source must not be the registry, got .*name the registry a store of its own"
     ):
-        ingest(warehouse, [str(mlflow_store)], registry_uri=registry)
-    report = ingest(warehouse, [str(mlflow_store)], registry_uri=registry, allow_registry_as_source=True)
+        ingest(warehouse, [str(mlflow_store)], IngestOptions(registry_uri=registry))
+    report = ingest(warehouse, [str(mlflow_store)], IngestOptions(registry_uri=registry, allow_registry_as_source=True))
     assert the_source(report).runs_new == 1
-    ingest(warehouse, [str(mlflow_store)], registry_uri="http://localhost:5000")
+    ingest(warehouse, [str(mlflow_store)], IngestOptions(registry_uri="http://localhost:5000"))
 
 
 def test_no_source_at_all_is_refused(warehouse):

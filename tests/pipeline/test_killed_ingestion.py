@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import copying
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
 from pipeline.warehouse import Warehouse
 
@@ -28,11 +29,13 @@ TABLES = {
 CHILD = f"""
 import sys
 from pipeline import copying
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
 from pipeline.warehouse import Warehouse
 copying.POINTS_PER_BATCH = {POINTS_PER_BATCH}
 print("begins", flush=True)
-ingest(Warehouse(sys.argv[1]), [sys.argv[2]], choose_series=lambda keys: [key for key in keys if key != "accuracy"])
+choose = lambda keys: [key for key in keys if key != "accuracy"]
+ingest(Warehouse(sys.argv[1]), [sys.argv[2]], IngestOptions(choose_series=choose))
 """
 
 
@@ -87,7 +90,11 @@ def test_a_killed_ingestion_given_again_comes_to_the_same_tables(tmp_path, mlflo
     earlier, store = tmp_path / "earlier.duckdb", tmp_path / "mlflow.db"
 
     def ingest_undisturbed(path: Path) -> None:
-        ingest(Warehouse(path), [str(store)], choose_series=lambda keys: [key for key in keys if key != "accuracy"])
+        ingest(
+            Warehouse(path),
+            [str(store)],
+            IngestOptions(choose_series=lambda keys: [key for key in keys if key != "accuracy"]),
+        )
 
     shutil.copyfile(mlflow_store_template, store)
     fill(store, 0, 30)

@@ -9,9 +9,11 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import SourceUnreadableError
+from pipeline.ingestion import ingest
 from pipeline.sources import postgresql_store
 from pipeline.sources.postgresql_store import PostgreSQLStore
 from pipeline.sources.source import RUN_COLUMNS
+from pipeline.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
@@ -241,3 +243,28 @@ def test_a_failure_half_way_keeps_its_reason_though_another_database_reads(mlflo
 
     address = f"{mlflow_on_postgresql.backend}?options=-csearch_path%3Dfailing"
     assert reason(address, copy) == "OSError: division by zero"
+
+
+def test_a_copy_whose_original_asks_for_a_password_is_a_source_of_its_own(postgresql_server, tmp_path, monkeypatch):
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    postgresql_server.execute("create role copied login password 'a secret'", "create database original")
+    postgresql_server.execute(
+        "create table experiments (experiment_id integer, name text)",
+        "create table runs (run_uuid text, name text, status text, lifecycle_stage text, start_time bigint,"
+        " end_time bigint, experiment_id integer)",
+        "create table params (run_uuid text, key text, value text)",
+        "create table tags (run_uuid text, key text, value text)",
+        "create table metrics (run_uuid text, key text, step bigint, timestamp bigint, value float, is_nan boolean)",
+        "insert into experiments values (1, 'mnist')",
+        "insert into runs values ('abc', 'first', 'FINISHED', 'active', 5, 6, 1)",
+        "insert into metrics values ('abc', 'loss', 0, 5, 2.5, false)",
+        "grant select on all tables in schema public to copied",
+        database="original",
+    )
+    postgresql_server.execute("create database the_copy template original")
+    original, copy = (postgresql_server.address(name, "copied:a%20secret") for name in ("original", "the_copy"))
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    assert ingest(warehouse, [original]).sources[0].runs_new == 1
+    [source] = ingest(warehouse, [copy]).sources
+    assert (source.runs_new, source.reason) == (1, None)

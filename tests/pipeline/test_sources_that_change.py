@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from pipeline import copying, ingestion
+from pipeline.ingest_options import IngestOptions
 from pipeline.ingestion import ingest
 from pipeline.selection import Selection
 from pipeline.sources.sqlite_store import SQLiteStore
@@ -39,7 +40,7 @@ def delete_run(path, name):
 
 
 def read(warehouse, *paths, **options):
-    reports = ingest(warehouse, [str(path) for path in paths], **options).sources
+    reports = ingest(warehouse, [str(path) for path in paths], IngestOptions(**options)).sources
     return reports[0] if len(reports) == 1 else reports
 
 
@@ -193,3 +194,14 @@ def test_the_lock_of_the_warehouse_is_free_while_a_source_is_read(warehouse, sto
     monkeypatch.setattr(SQLiteStore, "points", look)
     assert read(warehouse, store).runs_new == 3
     assert len(opened) == 1
+
+
+def test_a_store_that_moves_to_where_nothing_was_found_before_stays_one_source(warehouse, store, tmp_path):
+    read(warehouse, store)
+    moved = tmp_path / "moved.db"
+    assert read(warehouse, moved).reason == "no such file; it was not created"
+    store.rename(moved)
+    assert read(warehouse, moved).reason == f"moved here from sqlite:///{store}"
+    source = read(warehouse, moved)
+    assert (source.runs_new, source.runs_unchanged) == (0, 3)
+    assert [uri for _, uri in sources(warehouse)] == [f"sqlite:///{moved}"]

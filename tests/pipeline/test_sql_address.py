@@ -106,6 +106,7 @@ def test_parameters_of_an_address_reach_libpq_as_they_were_meant():
         ("mysql://me:secret@host/mlflow", "must begin with postgresql://, got the scheme 'mysql'"),
         ("postgresql://me:sec@ret@host/mlflow", "cannot be taken apart; .*, and %40 for an @ in a password"),
         ("postgresql://me:secret@host", "must name a database"),
+        ("postgresql://me:secret%00@host/mlflow", "must not hold %00"),
     ],
 )
 def test_an_address_that_is_none_of_postgresql_is_refused_without_being_shown(address, reason):

@@ -309,6 +309,18 @@ def test_series_come_from_the_latest_metrics_where_there_are_some(tmp_path):
         assert rows(store.series(["abc"])) == [("abc", "accuracy")]
 
 
+def test_series_of_runs_without_latest_metrics_come_from_their_points(mlflow_store, log_run):
+    told = log_run(metrics={"loss": [1.0], "lr": [0.1]})
+    untold = log_run(metrics={"loss": [2.0, 1.0], "accuracy": [0.5], "system/cpu": [1.0]})
+    nothing = log_run()
+    with sqlite3.connect(mlflow_store) as connection:
+        connection.execute(f"delete from latest_metrics where run_uuid = '{untold}'")
+    connection.close()
+    with SQLiteStore(str(mlflow_store)) as store:
+        found = sorted(rows(store.series([told, untold, nothing])))
+    assert found == sorted([(told, "loss"), (told, "lr"), (untold, "accuracy"), (untold, "loss")])
+
+
 def test_experiments_of_one_name_in_two_workspaces_stay_apart(mlflow_store):
     insert_experiments = (
         "insert into experiments (experiment_id, name, lifecycle_stage, workspace) values"

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceUnreadableError
+from pipeline.ingestion import ingest
 from pipeline.sources.rest_client import canonical_server_uri
 from pipeline.sources.served_histories import (
     LARGEST_ANSWER,
@@ -28,7 +30,8 @@ from pipeline.sources.served_histories import (
     whole_histories,
 )
 from pipeline.sources.source import EVERYTHING, Scope, source_id_of
-from pipeline.sources.tracking_server import TrackingServer, spread
+from pipeline.sources.tracking_server import TrackingServer
+from pipeline.warehouse import Warehouse
 
 EXPERIMENTS = "experiments/search"
 RUNS = "runs/search"
@@ -129,6 +132,18 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small() -> Iterator[SmallServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[SmallServer]:
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving() -> Iterator[SmallServer]:
     server = SmallServer()
     threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server
@@ -365,6 +380,47 @@ def test_the_workspace_of_the_environment_is_asked_for(small: SmallServer, monke
     assert {headers["X-MLFLOW-WORKSPACE"] for headers in small.headers} == {"team-a"}
 
 
+def test_a_workspace_in_the_address_goes_before_that_of_the_environment(
+    small: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
+    read_runs(f"{small.address}/?workspace=team-b")
+    assert {headers["X-MLFLOW-WORKSPACE"] for headers in small.headers} == {"team-b"}
+
+
+def test_two_workspaces_of_one_server_are_two_sources(small: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = "http://ana:pass@host.example"
+    team = "http://host.example?workspace=team-a"
+    assert TrackingServer(host).uri == "http://host.example"
+    assert TrackingServer(f"{host}?workspace=default").uri == "http://host.example"
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
+    assert [TrackingServer(address).uri for address in (host, team)] == [team, team]
+    assert TrackingServer(f"{host}/?workspace=default").uri == "http://host.example"
+    assert TrackingServer(host).source_id == source_id_of(team)
+
+
+def test_reading_one_workspace_leaves_the_runs_of_another_alone(small: SmallServer, tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    small.answers[RUNS] = lambda _: given({"runs": [run(small.headers[-1].get("X-MLFLOW-WORKSPACE", "default"))]})
+    first, second = ingest(warehouse, [small.address, f"{small.address}?workspace=team-a"]).sources
+    assert (first.runs_new, second.runs_new) == (1, 1)
+    [again] = ingest(warehouse, [small.address]).sources
+    assert (again.runs_unchanged, again.runs_vanished) == (1, 0)
+    assert sorted(warehouse.frame("select run_uuid from runs")["run_uuid"]) == ["default", "team-a"]
+
+
+@pytest.mark.parametrize(("status", "is_copy"), [(401, True), (403, True), (404, False)])
+def test_a_server_that_refuses_us_has_not_moved_to_where_its_runs_are_found_too(
+    small: SmallServer, other: SmallServer, tmp_path: Path, status: int, is_copy: bool
+) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    ingest(warehouse, [small.address])
+    small.answers[EXPERIMENTS] = lambda _: page(status)
+    [source] = ingest(warehouse, [other.address]).sources
+    expected = (1, None) if is_copy else (0, f"moved here from {small.address}")
+    assert (source.runs_new, source.reason) == expected
+
+
 # --- addresses and choice
 
 
@@ -545,24 +601,6 @@ def test_no_more_than_the_threads_ask_at_once_and_little_is_read_ahead(small: Sm
         with server.points(told) as reader:
             assert reader.read_all().num_rows == 100
     assert small.most_at_once == 3
-
-
-def test_a_forecast_reads_a_sample_spread_over_all_requests(small: SmallServer) -> None:
-    small.answers[RUNS] = lambda _: given({"runs": [run(f"{index:03}", loss=4_999) for index in range(60)]})
-    small.answers[BULK] = lambda asked: given(
-        {"metrics": [point(step, run_id=asked["run_id"][0]) for step in (0, 4_999)]}
-    )
-    with TrackingServer(small.address, threads=2) as server:
-        with server.runs() as reader:
-            told = reader.read_all()["run_uuid"].to_pylist()
-        forecast = server.forecast(told)
-        assert (forecast.points, forecast.is_exact, small.times(BULK)) == (120, False, 6)
-        assert forecast.seconds > 0
-        few = server.forecast(told[:2])
-        assert (few.points, few.is_exact) == (4, True)
-        assert server.forecast(told, ["none"]).points == 0
-    requests = list(history_requests(Series(f"{index:03}", "loss", 4_999) for index in range(60)))
-    assert [one.series[0].run_uuid for one in spread(requests, 3)] == ["010", "030", "050"]
 
 
 def test_a_server_is_entered_before_it_is_read() -> None:
