@@ -142,6 +142,48 @@ def test_weights_that_are_loaded_before_the_first_step_are_not_lost() -> None:
         assert torch.equal(parameter, loaded[name])
 
 
+def test_optimizer_state_that_is_loaded_before_the_first_step_is_not_lost() -> None:
+    training, trained = Training(), Training()
+    for number in range(5):
+        trained.step(number)
+    training.model.load_state_dict(trained.model.state_dict())
+    scheduler = GreedyLR(training.optimizer, resolved("probe"), model=training.model)
+    training.optimizer.load_state_dict(trained.optimizer.state_dict())
+    number = 0
+    while scheduler.controller.sweep is not None:
+        scheduler.step(training.step(number))
+        number += 1
+    assert same(training.contents(), trained.contents())
+
+
+@pytest.mark.parametrize("name", ["probe", "rollback"])
+def test_run_resumes_after_a_group_has_joined(name: str) -> None:
+    def begun(*, joined: bool) -> tuple[Training, GreedyLR]:
+        training = Training()
+        first, last = training.model[0], training.model[3]  # type: ignore[index]
+        training.optimizer = torch.optim.AdamW(first.parameters(), lr=0.002)
+        if joined:
+            training.optimizer.add_param_group({"params": list(last.parameters()), "lr": 0.01})
+        return training, GreedyLR(training.optimizer, resolved(name), model=training.model)
+
+    training, scheduler = begun(joined=False)
+    scheduler.step(training.step(0) * 0)  # nothing after it is a best
+    training.optimizer.add_param_group({"params": list(training.model[3].parameters()), "lr": 0.01})  # type: ignore[index]
+    for number in range(1, 4):
+        scheduler.step(training.step(number) + 1)
+    again, resumed = begun(joined=True)
+    states = (training.model.state_dict(), training.optimizer.state_dict(), scheduler.state_dict())
+    model, optimizer, state = saved_and_loaded(states)
+    again.model.load_state_dict(model)
+    again.optimizer.load_state_dict(optimizer)
+    resumed.load_state_dict(state)
+    for number in range(4, 30):
+        for each, its in ((training, scheduler), (again, resumed)):
+            its.step(spoiled(number, each.step(number)))
+        assert scheduler.get_last_lr() == resumed.get_last_lr()
+    assert same(training.contents(), again.contents())
+
+
 def poisoned(training: Training, number: int) -> torch.Tensor:
     """A step whose gradient is NaN: the weights are lost with it."""
     for parameter in training.model.parameters():
