@@ -20,6 +20,7 @@ from greedylr.rule import (
     require_choice,
     require_count,
     require_factor,
+    require_kind,
     require_share,
 )
 
@@ -262,7 +263,12 @@ class Schedule:
     rollback: Rollback | None = None
 
     def __post_init__(self) -> None:
-        rule = self.rule
+        rule, none = self.rule, type(None)
+        remedy = "build one, or read it from a file with Preset.from_file"
+        require_kind("envelope", self.envelope, Envelope, remedy)
+        require_kind("rule", rule, (RelativeRule, GreedyLRParameters, none), remedy)
+        require_kind("probe", self.probe, (Probe, none), remedy)
+        require_kind("rollback", self.rollback, (Rollback, none), remedy)
         if self.probe is not None and isinstance(rule, GreedyLRParameters) and rule.bounds == "absolute":
             raise ValueError(
                 "a probe needs bounds relative to the start that it sets, got a rule with bounds='absolute'; give the "

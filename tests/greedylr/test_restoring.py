@@ -126,6 +126,18 @@ def test_sweep_in_which_nothing_happens_keeps_the_start_and_says_so() -> None:
     assert scheduler.controller.base_learning_rates == (0.002,)
 
 
+@pytest.mark.parametrize("losses", [(math.nan,), (2.0, math.nan)])
+def test_sweep_that_ends_before_there_was_a_best_tells_of_no_loss(losses: tuple[float, ...]) -> None:
+    training, told = Training(), list[Decision]()
+    scheduler = GreedyLR(training.optimizer, resolved("probe"), model=training.model, on_change=told.append)
+    for loss in losses:
+        scheduler.step(loss)
+    (decision,) = told
+    assert (decision.kind, decision.step) == ("probe", len(losses))
+    assert decision.loss is not None
+    assert math.isnan(decision.loss)
+
+
 def test_weights_that_are_loaded_before_the_first_step_are_not_lost() -> None:
     training, trained = Training(), Training()
     for number in range(5):
