@@ -82,6 +82,7 @@ class GreedyLR:
     -----
     A sweep reads the loss at each evaluation. A restored training goes on with the batches that come: what is restored
     is the model and the optimizer's state, neither the data nor random numbers. A checkpoint's state holds the copy.
+    Step after the optimizer: gradients of weights that are gone would ruin those that are back.
 
     In a distributed run the loss is averaged over the ranks before each decision, so every rank must step as often. A
     window is each rank's own: resume each rank from its own state, or all from one and their rates stay alike.

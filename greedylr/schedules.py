@@ -213,6 +213,10 @@ class ResolvedSchedule:
                 "probe and relative must come together: a sweep leaves a run that is resolved anew, got "
                 f"{self.probe} and {self.relative}; take what Schedule.resolve gives"
             )
+        if self.relative is not None and self.relative.probe is not None:
+            raise ValueError(
+                "what a sweep leaves must be a run without a probe, got one; take what Schedule.resolve gives"
+            )
 
     @property
     def restores(self) -> tuple[str, ...]:

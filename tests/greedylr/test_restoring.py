@@ -361,6 +361,12 @@ def test_state_of_version_1_goes_on_as_one_without_probe_and_rollback() -> None:
     [
         (lambda state: {"snapshot": None}, "snapshot of a scheduler state must be there .*, got none"),
         (lambda state: {"snapshot": {"weights": {}}}, "a snapshot has weights and optimizer, got"),
+        (
+            lambda state: {
+                "schedule": {**state["schedule"], "relative": {**state["schedule"]["relative"], "probe": {}}}
+            },
+            "what a sweep leaves must be a run without a probe",
+        ),
         (lambda state: {"probe": None}, "probe of a scheduler state has exactly the keys .*, got None"),
         (lambda state: {"probe": {**state["probe"], "sweep": {}}}, r"probe.sweep of a scheduler state has exactly"),
         (lambda state: {"probe": {**state["probe"], "start_multiplier": 0}}, "start_multiplier .* must be a finite"),
