@@ -30,7 +30,7 @@ from greedylr.registry_fetch import (
     registered_version,
     require_registered_content,
 )
-from greedylr.rule import require_choice
+from greedylr.rule import require_choice, require_kind
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -143,6 +143,8 @@ def _bundled_folder() -> Traversable:
 
 def _locate(address: str | os.PathLike[str], registry_uri: str | None, cache: CacheMode) -> LocatedPreset:
     require_choice("cache", cache, get_args(CacheMode))
+    require_kind("address", address, (str, os.PathLike), f"name a bundled preset, a file or {ADDRESS_FORMS}")
+    require_kind("registry_uri", registry_uri, (str, type(None)), "leave it out to take MLflow's settings")
     address = os.fspath(address)
     if address.startswith("models:"):
         match = REGISTRY_ADDRESS.fullmatch(address)

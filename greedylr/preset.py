@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from greedylr.preset_migrations import SCHEMA_VERSION, require_schema_version, to_present_schema
 from greedylr.resolved_preset import ResolvedPreset, resolved_preset
-from greedylr.rule import require_choice, require_count, require_number
+from greedylr.rule import require_choice, require_count, require_kind, require_number
 from greedylr.schedules import Schedule
 from greedylr.snapshots import SnapshotPlace
 from greedylr.strict_json import decode, encode, parse
@@ -78,6 +78,9 @@ class Provenance:
 
     def __post_init__(self) -> None:
         require_count("runs", self.runs, minimum=0)
+        texts = ("group", "origin", "learning_rate_source", "history_fingerprint", "created_at", "greedylr_version")
+        for name in (*texts, "optimizer", "task"):
+            require_kind(name, getattr(self, name), str, "leave it empty where it is not known")
         for name in ("parameters", "batch_size"):
             if getattr(self, name) is not None:
                 require_count(name, getattr(self, name), minimum=1)
@@ -111,6 +114,10 @@ class Preset:
 
     def __post_init__(self) -> None:
         require_choice("signal", self.signal, ("training_loss", "validation_loss"))
+        require_kind("name", self.name, str, "name it in words")
+        require_kind("schedule", self.schedule, Schedule, "read a preset's JSON with Preset.from_json")
+        require_kind("provenance", self.provenance, Provenance, "Provenance(origin=..., greedylr_version=...)")
+        require_kind("verdict", self.verdict, (Verdict, type(None)), "leave it out where there is none")
         if not self.name:
             raise ValueError("name must not be empty")
         if self.schedule.rule is None:
@@ -225,6 +232,9 @@ class Preset:
         ValueError
             For anything that is not a preset of this schema, with the path of the field at fault.
         """
+        require_kind(
+            "a preset's JSON", text, str, "of plain builtins take Preset.from_dict, of a file Preset.from_file"
+        )
         return cls.from_dict(parse(text))
 
     @classmethod

@@ -272,7 +272,7 @@ class RateController:
             return
         self.start_multiplier = chosen_multiplier(probe, self.planned.sweep_evaluations, sweep)
         self.base_learning_rates = tuple(self.start_multiplier * base for base in self.base_learning_rates)
-        self._decided_on = self._signed(sweep.best) if sweep.evaluations else math.nan
+        self._decided_on = self._signed(sweep.best) if math.isfinite(sweep.best) else math.nan
         self._event = "probe"
         self._begin_rest(self.step_count)
 

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from greedylr.strict_json import shorten
+
 Stages = Literal["hold", "continue", "silence"]
 NonFinite = Literal["bad", "cut", "ignore", "compare"]
 ThresholdMode = Literal["abs", "rel", "rel_signed"]
@@ -344,6 +346,13 @@ def require_count(name: str, value: object, *, minimum: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `minimum`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}, got {value!r}")
+
+
+def require_kind(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Raise ValueError unless `value` is of one of these types."""
+    if not isinstance(value, kind):
+        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{name} must be of type {kinds.replace('NoneType', 'None')}, got {shorten(value)}; {remedy}")
 
 
 def require_factor(name: str, value: object) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from greedylr.parameter_groups import HasParameterGroups, parameter_groups, read_rate
 from greedylr.preset import Preset, require_learning_rate
-from greedylr.rule import require_choice
+from greedylr.rule import require_choice, require_kind
 from greedylr.scheduler import GreedyLR
 from greedylr.schedules import CONTROLS
 from greedylr.snapshots import SnapshotPlace
@@ -180,6 +180,7 @@ def load_schedule(path: str | Path) -> LoadedSchedule:
     >>> load_schedule(path).name
     'cosine'
     """
+    require_kind("path", path, (str, Path), "name the JSON file of a preset or a control")
     path = Path(path)
     try:
         value = parse(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from greedylr.decisions import Decision, kind_of
 from greedylr.device_losses import DeviceLosses
@@ -23,11 +23,11 @@ from greedylr.parameter_groups import (
     write_rate,
 )
 from greedylr.rate_controller import Event, RateController
-from greedylr.rule import GreedyLRParameters
+from greedylr.rule import GreedyLRParameters, require_choice, require_kind
 from greedylr.scheduler_state import KEYS, require_keys, to_present_version
 from greedylr.schedules import Envelope, ResolvedSchedule
 from greedylr.snapshots import SnapshotKeeper, SnapshotPlace
-from greedylr.strict_json import LARGEST_INTEGER, decode, encode
+from greedylr.strict_json import LARGEST_INTEGER, decode, encode, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +82,7 @@ class GreedyLR:
     -----
     A sweep reads the loss at each evaluation. A restored training goes on with the batches that come: what is restored
     is the model and the optimizer's state, neither the data nor random numbers. A checkpoint's state holds the copy.
+    Step after the optimizer: gradients of weights that are gone would ruin those that are back.
 
     In a distributed run the loss is averaged over the ranks before each decision, so every rank must step as often. A
     window is each rank's own: resume each rank from its own state, or all from one and their rates stay alike.
@@ -120,6 +121,10 @@ class GreedyLR:
                 f"schedule must be a ResolvedSchedule or GreedyLRParameters, got {type(schedule).__name__}; of a "
                 "preset take preset.scheduler(optimizer, total_steps), of a Schedule schedule.resolve(total_steps)"
             )
+        require_choice("snapshots", snapshots, get_args(SnapshotPlace))
+        require_kind("preset", preset, (PresetIdentity, type(None)), "preset.scheduler(optimizer, total_steps) says it")
+        _require_listener("on_change", on_change)
+        _require_listener("on_decision", on_decision)
         groups = parameter_groups(optimizer)
         rates = [read_rate(group) for group in groups]
         self.optimizer = optimizer
@@ -149,6 +154,7 @@ class GreedyLR:
 
     @on_change.setter
     def on_change(self, listener: Listener | None) -> None:
+        _require_listener("on_change", listener)
         self._on_change, self._plain = listener, False
 
     @property
@@ -158,6 +164,7 @@ class GreedyLR:
 
     @on_decision.setter
     def on_decision(self, listener: Listener | None) -> None:
+        _require_listener("on_decision", listener)
         self._on_decision, self._plain = listener, False
 
     def step(self, loss: float | Tensor | None = None) -> None:
@@ -380,6 +387,11 @@ class GreedyLR:
 def schedule_hash(schedule: ResolvedSchedule) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of a resolved schedule."""
     return hashlib.sha256(json.dumps(encode(schedule), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require_listener(name: str, listener: object) -> None:
+    if listener is not None and not callable(listener):
+        raise ValueError(f"{name} must be a function of a Decision, got {shorten(listener)}; None tells nobody")
 
 
 def _called(preset: PresetIdentity | None, schedule: ResolvedSchedule) -> str:

@@ -20,6 +20,7 @@ from greedylr.rule import (
     require_choice,
     require_count,
     require_factor,
+    require_kind,
     require_share,
 )
 
@@ -212,6 +213,10 @@ class ResolvedSchedule:
                 "probe and relative must come together: a sweep leaves a run that is resolved anew, got "
                 f"{self.probe} and {self.relative}; take what Schedule.resolve gives"
             )
+        if self.relative is not None and self.relative.probe is not None:
+            raise ValueError(
+                "what a sweep leaves must be a run without a probe, got one; take what Schedule.resolve gives"
+            )
 
     @property
     def restores(self) -> tuple[str, ...]:
@@ -262,7 +267,12 @@ class Schedule:
     rollback: Rollback | None = None
 
     def __post_init__(self) -> None:
-        rule = self.rule
+        rule, none = self.rule, type(None)
+        remedy = "build one, or read it from a file with Preset.from_file"
+        require_kind("envelope", self.envelope, Envelope, remedy)
+        require_kind("rule", rule, (RelativeRule, GreedyLRParameters, none), remedy)
+        require_kind("probe", self.probe, (Probe, none), remedy)
+        require_kind("rollback", self.rollback, (Rollback, none), remedy)
         if self.probe is not None and isinstance(rule, GreedyLRParameters) and rule.bounds == "absolute":
             raise ValueError(
                 "a probe needs bounds relative to the start that it sets, got a rule with bounds='absolute'; give the "

@@ -73,6 +73,10 @@ class TrainingSnapshot:
     def take(self) -> None:
         """Copy what there is now over what was kept."""
         self._weights = {name: self._kept(self._weights.get(name), tensor) for name, tensor in self._live_weights()}
+        self.take_optimizer_state()
+
+    def take_optimizer_state(self) -> None:
+        """Copy the optimizer's state alone."""
         earlier = iter(self._states)
         self._states = [
             {name: self._kept(old.get(name), value) for name, value in self.optimizer.state.get(parameter, {}).items()}
@@ -98,6 +102,8 @@ class TrainingSnapshot:
                 )
         with torch.no_grad():
             for name, kept in self._weights.items():
+                if _overlaps_itself(live[name]):
+                    continue  # nobody can have written into it
                 live[name].copy_(kept, non_blocking=live[name].is_cuda)
             for parameter, kept_state in zip(self._trained(), self._states, strict=False):
                 _restore_state(self.optimizer.state, parameter, kept_state)
@@ -111,8 +117,8 @@ class TrainingSnapshot:
         tensors += [value for state in states for value in state if _is_tensor(value)]
         by_device: dict[Any, list[Tensor]] = {}
         for tensor in tensors:
-            if tensor.is_floating_point():
-                by_device.setdefault(tensor.device, []).append(torch.isfinite(tensor.detach()).all())
+            if tensor.is_floating_point() or tensor.is_complex():
+                by_device.setdefault(tensor.device, []).append(torch.isfinite(_comparable(tensor)).all())
         return all(bool(torch.stack(flags).all()) for flags in by_device.values())
 
     def weights_differ(self) -> bool:
@@ -121,19 +127,26 @@ class TrainingSnapshot:
 
         kept = self._weights
         return any(
-            name not in kept or not torch.equal(tensor.detach(), kept[name].to(tensor.device))
+            name not in kept
+            or not torch.equal(_comparable(tensor), _comparable(kept[name].to(tensor.device, tensor.dtype)))
             for name, tensor in self.model.named_parameters()
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the copy as tensors of its own and plain builtins, as `torch.load(weights_only=True)` accepts them."""
+        """Return the copy as tensors of its own and plain builtins, as `torch.load(weights_only=True)` accepts them.
+
+        What has joined since the copy stands in it as None.
+        """
         import torch
 
         if self.place == "host" and torch.cuda.is_available():
             torch.cuda.synchronize()  # copies to the host may be under way
+        joined = sum(1 for _ in self._trained()) - len(self._states)
+        states = [{name: _copied(value) for name, value in state.items()} for state in self._states]
         return {
-            "weights": {name: tensor.clone() for name, tensor in self._weights.items()},
-            "optimizer": [{name: _copied(value) for name, value in state.items()} for state in self._states],
+            "weights": dict.fromkeys((name for name, _ in self._live_weights()), None)
+            | {name: tensor.clone() for name, tensor in self._weights.items()},
+            "optimizer": [*states, *[None] * joined],
         }
 
     def load_state_dict(self, state: Any) -> None:
@@ -152,7 +165,7 @@ class TrainingSnapshot:
         }
         self._states = [
             {name: self._kept(None, _beside(value, parameter)) for name, value in held.items()}
-            for parameter, held in zip(self._trained(), states, strict=True)
+            for parameter, held in zip(self._trained(), states, strict=False)
         ]
 
     def _trained(self) -> Iterator[Tensor]:
@@ -197,6 +210,20 @@ def _beside(value: Any, parameter: Tensor) -> Any:
     return value.to(parameter.device) if _is_tensor(value) and value.shape == parameter.shape else value
 
 
+def _overlaps_itself(tensor: Tensor) -> bool:
+    """Return whether elements of the tensor share their memory, as `expand` makes them; torch writes into no such."""
+    strided = str(tensor.layout) == "torch.strided"
+    return strided and any(size > 1 and not step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _comparable(tensor: Tensor) -> Tensor:
+    """Return the tensor's numbers in a form that torch compares: it can do so neither in eight bits nor sparse."""
+    tensor = tensor.detach()
+    if str(tensor.layout) != "torch.strided":
+        tensor = tensor.to_dense()
+    return tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+
+
 def _copied(value: Any) -> Any:
     return value.clone() if _is_tensor(value) else copy.deepcopy(value)
 
@@ -224,21 +251,24 @@ def _checked(state: Any, live: Mapping[str, Tensor], parameters: int) -> tuple[d
         odd = sorted(map(str, set(weights) ^ set(live))) if isinstance(weights, Mapping) else weights
         raise ValueError(f"a snapshot must have the model's weights and buffers, differs in {shorten(odd)}; {REMEDY}")
     for name, tensor in weights.items():
-        if not _is_tensor(tensor) or tensor.shape != live[name].shape:
+        if tensor is not None and (not _is_tensor(tensor) or tensor.shape != live[name].shape):
             shape = tuple(tensor.shape) if _is_tensor(tensor) else shorten(tensor)
             rule = f"{name} of a snapshot must have the shape {tuple(live[name].shape)}"
             raise ValueError(f"{rule}, got {shape}; {REMEDY}")
-    if not isinstance(states, list) or len(states) != parameters or not all(isinstance(held, dict) for held in states):
+    # Groups join at the end, so what joined after the copy stands there.
+    kept = [held for held in states if held is not None] if isinstance(states, list) else []
+    fits = isinstance(states, list) and len(states) == parameters and all(isinstance(held, dict) for held in kept)
+    if not fits or any(held is None for held in states[: len(kept)]):
         got = f"{len(states)} entries" if isinstance(states, list) else shorten(states)
         raise ValueError(f"a snapshot must have one state for each of the {parameters} parameters, got {got}; {REMEDY}")
-    return dict(weights), states
+    return {name: tensor for name, tensor in weights.items() if tensor is not None}, kept
 
 
 class SnapshotKeeper:
     """Acts on a controller's events: keeps what there is at a new best, restores what was kept.
 
     The first copy is of the training before its first step. It is made with the scheduler, so that buffers are as they
-    were before the first batch, and anew should other weights be loaded between then and the first step.
+    were before the first batch, and anew should weights or optimizer state be loaded between then and the first step.
     """
 
     def __init__(self, model: Module, optimizer: Any, place: SnapshotPlace) -> None:
@@ -250,6 +280,8 @@ class SnapshotKeeper:
     def _before_first_step(self, *_: object) -> None:
         if self.snapshot.weights_differ():
             self.snapshot.take()
+        else:
+            self.snapshot.take_optimizer_state()  # buffers stay as they were before the first batch
         self.forget_start()
 
     def forget_start(self) -> None:

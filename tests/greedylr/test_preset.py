@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from greedylr import (
     RelativeRule,
     Schedule,
     Verdict,
+    load_preset,
+    load_schedule,
 )
 from greedylr.strict_json import encode
 
@@ -353,3 +356,50 @@ def test_schedule_without_a_rule_is_no_preset() -> None:
 def test_candidate_needs_a_rate_above_zero() -> None:
     with pytest.raises(ValueError, match="learning_rate must be > 0, got 0"):
         Candidate(name="a", schedule=CONTROLS["cosine"], learning_rate=0, origin="test")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Schedule(envelope="cosine"), "envelope must be of type Envelope, got 'cosine'; build one"),
+        (
+            lambda: Schedule(rule={"factor": 0.7}),
+            "rule must be of type RelativeRule or GreedyLRParameters or None, got {'fac",
+        ),
+        (lambda: Schedule(probe=True), "probe must be of type Probe or None, got True; build one"),
+        (
+            lambda: Schedule(rule=RelativeRule(factor=0.7), rollback=0.3),
+            "rollback must be of type Rollback or None, got 0.3",
+        ),
+        (lambda: Provenance(origin=None, greedylr_version="0"), "origin must be of type str, got None; leave it empty"),
+        (
+            lambda: Provenance(origin="", greedylr_version="0", task=3),
+            "task must be of type str, got 3; leave it empty",
+        ),
+        (
+            lambda: replace(load_preset("core"), schedule="cosine"),
+            "schedule must be of type Schedule, got 'cosine'; read",
+        ),
+        (
+            lambda: replace(load_preset("core"), verdict="better"),
+            "verdict must be of type Verdict or None, got 'better'",
+        ),
+        (lambda: replace(load_preset("core"), name=3), "name must be of type str, got 3; name it in words"),
+        (
+            lambda: Preset.from_json({}),
+            "a preset's JSON must be of type str, got {}; of plain builtins take Preset.from_dict",
+        ),
+        (
+            lambda: load_preset(3),
+            "address must be of type str or PathLike, got 3; name a bundled preset, a file or models:",
+        ),
+        (
+            lambda: load_preset("models:/x/1", registry_uri=3),
+            "registry_uri must be of type str or None, got 3; leave it out",
+        ),
+        (lambda: load_schedule(None), "path must be of type str or Path, got None; name the JSON file"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_where_it_is_given(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        make()

@@ -126,6 +126,18 @@ def test_sweep_in_which_nothing_happens_keeps_the_start_and_says_so() -> None:
     assert scheduler.controller.base_learning_rates == (0.002,)
 
 
+@pytest.mark.parametrize("losses", [(math.nan,), (2.0, math.nan)])
+def test_sweep_that_ends_before_there_was_a_best_tells_of_no_loss(losses: tuple[float, ...]) -> None:
+    training, told = Training(), list[Decision]()
+    scheduler = GreedyLR(training.optimizer, resolved("probe"), model=training.model, on_change=told.append)
+    for loss in losses:
+        scheduler.step(loss)
+    (decision,) = told
+    assert (decision.kind, decision.step) == ("probe", len(losses))
+    assert decision.loss is not None
+    assert math.isnan(decision.loss)
+
+
 def test_weights_that_are_loaded_before_the_first_step_are_not_lost() -> None:
     training, trained = Training(), Training()
     for number in range(5):
@@ -140,6 +152,48 @@ def test_weights_that_are_loaded_before_the_first_step_are_not_lost() -> None:
     assert number > 2
     for name, parameter in training.model.named_parameters():
         assert torch.equal(parameter, loaded[name])
+
+
+def test_optimizer_state_that_is_loaded_before_the_first_step_is_not_lost() -> None:
+    training, trained = Training(), Training()
+    for number in range(5):
+        trained.step(number)
+    training.model.load_state_dict(trained.model.state_dict())
+    scheduler = GreedyLR(training.optimizer, resolved("probe"), model=training.model)
+    training.optimizer.load_state_dict(trained.optimizer.state_dict())
+    number = 0
+    while scheduler.controller.sweep is not None:
+        scheduler.step(training.step(number))
+        number += 1
+    assert same(training.contents(), trained.contents())
+
+
+@pytest.mark.parametrize("name", ["probe", "rollback"])
+def test_run_resumes_after_a_group_has_joined(name: str) -> None:
+    def begun(*, joined: bool) -> tuple[Training, GreedyLR]:
+        training = Training()
+        first, last = training.model[0], training.model[3]  # type: ignore[index]
+        training.optimizer = torch.optim.AdamW(first.parameters(), lr=0.002)
+        if joined:
+            training.optimizer.add_param_group({"params": list(last.parameters()), "lr": 0.01})
+        return training, GreedyLR(training.optimizer, resolved(name), model=training.model)
+
+    training, scheduler = begun(joined=False)
+    scheduler.step(training.step(0) * 0)  # nothing after it is a best
+    training.optimizer.add_param_group({"params": list(training.model[3].parameters()), "lr": 0.01})  # type: ignore[index]
+    for number in range(1, 4):
+        scheduler.step(training.step(number) + 1)
+    again, resumed = begun(joined=True)
+    states = (training.model.state_dict(), training.optimizer.state_dict(), scheduler.state_dict())
+    model, optimizer, state = saved_and_loaded(states)
+    again.model.load_state_dict(model)
+    again.optimizer.load_state_dict(optimizer)
+    resumed.load_state_dict(state)
+    for number in range(4, 30):
+        for each, its in ((training, scheduler), (again, resumed)):
+            its.step(spoiled(number, each.step(number)))
+        assert scheduler.get_last_lr() == resumed.get_last_lr()
+    assert same(training.contents(), again.contents())
 
 
 def poisoned(training: Training, number: int) -> torch.Tensor:
@@ -307,6 +361,12 @@ def test_state_of_version_1_goes_on_as_one_without_probe_and_rollback() -> None:
     [
         (lambda state: {"snapshot": None}, "snapshot of a scheduler state must be there .*, got none"),
         (lambda state: {"snapshot": {"weights": {}}}, "a snapshot has weights and optimizer, got"),
+        (
+            lambda state: {
+                "schedule": {**state["schedule"], "relative": {**state["schedule"]["relative"], "probe": {}}}
+            },
+            "what a sweep leaves must be a run without a probe",
+        ),
         (lambda state: {"probe": None}, "probe of a scheduler state has exactly the keys .*, got None"),
         (lambda state: {"probe": {**state["probe"], "sweep": {}}}, r"probe.sweep of a scheduler state has exactly"),
         (lambda state: {"probe": {**state["probe"], "start_multiplier": 0}}, "start_multiplier .* must be a finite"),

@@ -534,3 +534,19 @@ def test_example_in_the_docstring_runs() -> None:
     results = doctest.testmod(greedylr.scheduler)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_what_a_scheduler_would_only_need_later_is_refused_at_once() -> None:
+    for name, message in (
+        ("on_change", "on_change must be a function of a Decision, got 3; None tells nobody"),
+        ("on_decision", "on_decision must be a function of a Decision, got 3; None tells nobody"),
+        ("preset", "preset must be of type PresetIdentity or None, got 3; preset.scheduler"),
+        ("snapshots", "snapshots must be one of 'device', 'host', got 3"),
+    ):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        with pytest.raises(ValueError, match=message):
+            GreedyLR(optimizer, **{name: 3})  # type: ignore[arg-type]
+        scheduler = GreedyLR(optimizer)
+        if name.startswith("on_"):
+            with pytest.raises(ValueError, match=message):
+                setattr(scheduler, name, 3)

@@ -196,3 +196,57 @@ def test_model_and_optimizer_that_cannot_be_kept_are_refused() -> None:
     model[0] = torch.nn.Linear(4, 9)  # type: ignore[index, operator]
     with pytest.raises(ValueError, match=r"0.weight of the model must keep its shape \(8, 4\) .*, got \(9, 4\)"):
         snapshot.restore()
+
+
+def test_group_that_joined_after_the_copy_is_left_as_it_is_in_a_state_too() -> None:
+    model = network()
+    optimizer = OPTIMIZERS["adam"](model[0].parameters())  # type: ignore[index]
+    train(model, optimizer, 1)
+    snapshot = TrainingSnapshot(model, optimizer)
+    before = contents(model, optimizer)
+    optimizer.add_param_group({"params": list(model[3].parameters())})  # type: ignore[index, union-attr]
+    model.register_buffer("joined", torch.zeros(2))
+    train(model, optimizer, 2)
+    state = snapshot.state_dict()
+    again = TrainingSnapshot(model, optimizer)
+    again.load_state_dict(state)
+    moments = copy.deepcopy(optimizer.state_dict()["state"])
+    model.get_buffer("joined").fill_(3.0)
+    again.restore()
+    assert torch.equal(model.get_parameter("0.weight"), before["model"]["0.weight"])
+    after = optimizer.state_dict()["state"]
+    assert all(equal(after[index], before["optimizer"][index]) for index in (0, 1))
+    assert all(equal(after[index], moments[index]) for index in (2, 3))
+    assert model.get_buffer("joined").tolist() == [3.0, 3.0]
+    with pytest.raises(ValueError, match="one state for each of the 4 parameters, got 4 entries"):
+        again.load_state_dict(state | {"optimizer": state["optimizer"][::-1]})
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1, 4).expand(3, 4),
+        torch.ones(4).to(torch.float8_e4m3fn),
+        torch.eye(4).to_sparse(),
+        torch.ones(4, dtype=torch.complex64),
+    ],
+    ids=["expanded", "float8", "sparse", "complex"],
+)
+def test_buffers_that_torch_cannot_compare_or_write_into_stop_no_training(tensor: torch.Tensor) -> None:
+    model = network()
+    model.register_buffer("odd", tensor)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    train(model, optimizer, 1)
+    snapshot, before = TrainingSnapshot(model, optimizer), copy.deepcopy(model[0].weight)  # type: ignore[index, union-attr]
+    assert snapshot.is_finite()
+    assert not snapshot.weights_differ()
+    train(model, optimizer, 1)
+    snapshot.restore()
+    assert torch.equal(model.get_parameter("0.weight"), before)
+    here, there = (each.to_dense().to(torch.complex64) for each in (model.get_buffer("odd"), tensor))
+    assert torch.equal(here, there)
+
+
+def test_complex_weights_that_are_not_finite_are_noticed() -> None:
+    model = torch.nn.ParameterList([torch.full((2,), complex(1, float("nan")), dtype=torch.complex64)])
+    assert not TrainingSnapshot(model, torch.optim.SGD(model.parameters(), lr=0.1)).is_finite()
