@@ -84,6 +84,7 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
         "from run_groups join usable_runs using (run_id) group by group_name order by runs desc, group_name"
     )
     copies = warehouse.frame("select count(*) - count(distinct run_uuid) as runs from runs where not is_ours")
+    trials = warehouse.frame("select count(*) as trials from usable_runs where regexp_matches(run_id, '#\\d+$')")
     usable = int(groups["runs"].sum())
     not_usable = {row["reason"]: row["runs"] for row in reasons.to_dicts()}
     if copies["runs"][0]:
@@ -92,6 +93,7 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
         "sources": sources.to_dicts(),
         "runs": usable + sum(not_usable.values()),
         "usable": usable,
+        "trials": trials["trials"][0],
         "not_usable": not_usable,
         "min_runs": min_runs,
         "groups": [group | {"rate_sources": dict(Counter(group["rate_sources"]))} for group in groups.to_dicts()],
@@ -108,7 +110,8 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     reasons = _table("why not", "runs")
     for reason, count in overview["not_usable"].items():
         reasons.add_row(reason, str(count))
-    yield _titled(f"{overview['usable']} of {overview['runs']} runs are usable", reasons)
+    trials = f" ({overview['trials']} of all are trials within a run)" if overview["trials"] else ""
+    yield _titled(f"{overview['usable']} of {overview['runs']} runs are usable{trials}", reasons)
     groups = _table("group", "usable runs", "diverged", "rates", "schedules", "remark")
     for group in overview["groups"]:
         few = group["runs"] < overview["min_runs"]

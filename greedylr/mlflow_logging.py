@@ -80,8 +80,10 @@ def log_to_mlflow(
         if earlier is not None:
             earlier(decision)
 
-    rates = tuple(scheduler.get_last_lr())
-    client.log_batch(run_id, _metrics(scheduler.controller.steps_taken, _rate_values(rates)))
+    # The rates of a sweep are no part of the run: the first that is logged then is the start that it found.
+    if scheduler.controller.sweep is None:
+        rates = tuple(scheduler.get_last_lr())
+        client.log_batch(run_id, _metrics(scheduler.controller.steps_taken, _rate_values(rates)))
     scheduler.on_decision = tell
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greedylr.preset import Preset
+from greedylr.preset import Preset, Provenance
 from greedylr.rule import GreedyLRParameters
 from greedylr.schedules import Envelope, RelativeRule
 from greedylr.verdict import Verdict
@@ -44,6 +44,7 @@ def facts(preset: Preset) -> dict[str, str]:
         "threshold": f"{rule.threshold:g} {'absolute' if rule.threshold_mode == 'abs' else 'of the best loss'}",
         "stages": _stages(rule),
         "signal": preset.signal.replace("_", " "),
+        **_training_facts(preset.provenance),
         **_verdict_facts(preset.verdict),
         "rate from": preset.provenance.learning_rate_source or "nowhere",
         "origin": _origin(preset),
@@ -119,6 +120,18 @@ def _stages(rule: RelativeRule | GreedyLRParameters) -> str:
         for length in (rule.cooldown, rule.warmup)
     ]
     return f"cooldown {lengths[0]}, warmup {lengths[1]}; {STAGES[rule.stages]}"
+
+
+def _training_facts(provenance: Provenance) -> dict[str, str]:
+    """Return what is known of the training that it is for, and nothing where nothing is."""
+    parts = [
+        provenance.optimizer,
+        provenance.task,
+        f"{provenance.parameters:,} parameters" if provenance.parameters else "",
+        f"batches of {provenance.batch_size:,}" if provenance.batch_size else "",
+    ]
+    told = ", ".join(part for part in parts if part)
+    return {"made for": told} if told else {}
 
 
 def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:

@@ -8,6 +8,10 @@ from typing import Literal, NamedTuple
 
 from greedylr.rule import GreedyLRParameters, GreedyLRState, guarded, require_count, require_number
 
+# A loss that has given back less than this share of all that was won is not left behind, whatever its size: near zero
+# the loss of a training that has converged is many times its best, time and again.
+LEAST_LOST = 0.01
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
@@ -17,7 +21,7 @@ class Rollback:
     ----------
     guard
         >= 0. A smoothed loss above best + guard x |best| (below, where more is better) is left behind, once its window
-        is full; one that is not finite always is.
+        is full and more than 1 % of the way from the first loss to the best is lost; one that is not finite always is.
     limit
         >= 1: after so many times the run is left to itself.
 
@@ -36,8 +40,9 @@ class Rollback:
 
 
 class RollbackState(NamedTuple):
-    """The best smoothed loss so far (the smaller the better), the rollbacks made, and whether there will be more."""
+    """First and best smoothed loss (the smaller the better), rollbacks made, and whether there will be no more."""
 
+    first: float = math.inf
     best: float = math.inf
     rollbacks: int = 0
     given_up: bool = False
@@ -56,11 +61,20 @@ def next_rollback(
     """
     if state.given_up or (not settled and math.isfinite(loss)):
         return state, None
-    if not math.isfinite(loss) or loss > state.best + rollback.guard * abs(state.best):
+    if not math.isfinite(loss) or _is_left_behind(rollback, state, loss):
         if state.rollbacks == rollback.limit:
             return state._replace(given_up=True), "give_up"
         return state._replace(rollbacks=state.rollbacks + 1), "rollback"
-    return (state._replace(best=loss), "new_best") if loss < state.best else (state, None)
+    if loss >= state.best:
+        return state, None
+    return state._replace(first=loss if math.isinf(state.first) else state.first, best=loss), "new_best"
+
+
+def _is_left_behind(rollback: Rollback, state: RollbackState, loss: float) -> bool:
+    if math.isinf(state.best):
+        return False
+    lost, won = loss - state.best, state.first - state.best
+    return lost > rollback.guard * abs(state.best) and lost > LEAST_LOST * won
 
 
 def rolled_back(parameters: GreedyLRParameters, state: GreedyLRState) -> GreedyLRState:

@@ -67,7 +67,8 @@ class GreedyLR:
         whoever listens. None does not. Needs a schedule with a planned length, and on every rank the same
         seed.
     on_change, on_decision
-        Called with a `Decision` when the rule or exploration has changed the rate, and at each decision.
+        Called with a `Decision` when the rule or exploration has moved what it multiplies the start by (the rate may
+        still be the same, held by its bounds), and at each decision.
     preset
         The preset that the schedule comes from; `Preset.scheduler` says it.
     model

@@ -187,6 +187,7 @@ def _rollback_state(schedule: ResolvedSchedule, value: Any) -> RollbackState | N
     if not isinstance(value["given_up"], bool):
         _refuse("rollback.given_up", "true or false", value["given_up"])
     return RollbackState(
+        first=_number("rollback.first", value["first"]),
         best=_number("rollback.best", value["best"]),
         rollbacks=_count("rollback.rollbacks", value["rollbacks"]),
         given_up=value["given_up"],

@@ -22,14 +22,16 @@ KNOWN_COLUMNS: Final[Mapping[str, type[pl.DataType]]] = {
     "experiment_name": pl.String,
     "run_name": pl.String,
     "start_time": pl.Int64,
+    "end_time": pl.Int64,
     "watermark": pl.String,
     "content": pl.String,
     "has_vanished": pl.Boolean,
     "lacks_series": pl.Boolean,
 }
-"""What the warehouse knows of the runs of a source; `lacks_series`: one that is asked for now was not copied."""
+"""What the warehouse knows of the runs of a source; `end_time` is -1 where there is none, as a source has it;
+`lacks_series`: one that is asked for now was not copied."""
 
-_COMPARED: Final = ("status", "lifecycle_stage", "experiment_name", "run_name", "watermark", "content")
+_COMPARED: Final = ("status", "lifecycle_stage", "experiment_name", "run_name", "watermark", "content", "end_time")
 
 
 def with_changes(found: pl.DataFrame, known: pl.DataFrame, *, exact_watermark: bool, full: bool) -> pl.DataFrame:

@@ -14,7 +14,7 @@ _SOURCES = "select uri, source_id from sources order by uri"
 _RUNS = """
 select
     run_id, source_id, run_uuid, status, lifecycle_stage, experiment_name, coalesce(run_name, '') as run_name,
-    start_time, watermark, content, vanished_at is not null as has_vanished
+    start_time, coalesce(end_time, -1) as end_time, watermark, content, vanished_at is not null as has_vanished
 from runs where not is_ours
 """
 _NAMES = "select distinct key from logged_series where not copied and starts_with(run_id, ? || '/')"

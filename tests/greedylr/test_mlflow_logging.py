@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from features.series_roles import series_roles
-from greedylr import CONTROLS, Decision, GreedyLR, Preset, Provenance, RelativeRule, Schedule
+from greedylr import CONTROLS, Decision, GreedyLR, Preset, Probe, Provenance, RelativeRule, Schedule
 from greedylr.mlflow_logging import DECISION_NUMBERS, PRESET_TAG, log_to_mlflow
 from pipeline.sources import source
 
@@ -57,6 +58,20 @@ def test_decisions_rates_and_preset_stand_in_the_active_run(store: str) -> None:
     numbers = [DECISION_NUMBERS[kind] for kind in ("hold", "raise", "raise", "raise", "raise")]  # type: ignore[index]
     assert [value for _, value in points("greedylr.decision")] == numbers
     assert len(told) == 5
+
+
+def test_rates_of_a_sweep_are_no_part_of_the_run(store: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    probe = Probe(share=0.1, lowest=0.25, highest=128.0, turn=0.5, back_off=0.5)
+    preset = replace(PRESET, schedule=replace(PRESET.schedule, probe=probe))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    with mlflow.start_run() as run:
+        scheduler = preset.scheduler(optimizer, 100, model=torch.nn.ParameterList([weight]))
+        log_to_mlflow(scheduler)
+        for loss in (4.0, 3.0, 2.0, 1.0, 9.0):
+            scheduler.step(loss)
+    [start] = mlflow.MlflowClient(store).get_metric_history(run.info.run_id, "learning_rate")
+    assert (start.step, start.value) == (5, 0.25)
 
 
 def test_explored_factor_is_logged_with_its_probability(store: str) -> None:

@@ -32,6 +32,8 @@ def followed(controller: RateController, losses: list[float]) -> list[tuple[floa
         ([2.0, 3.0, 3.01], ["new_best", None, "rollback"]),
         ([NAN, 2.0, math.inf, -math.inf], ["rollback", "new_best", "rollback", "give_up"]),
         ([2.0, 9.0, 9.0, 9.0, 9.0, 1.0], ["new_best", "rollback", "rollback", "give_up", None, None]),
+        # Converged: a hundred times the best is nothing of what was won. A hundredth of that is.
+        ([1.0, 1e-9, 1e-7, 9e-3, 0.011], ["new_best", "new_best", None, None, "rollback"]),
         # Below zero the guard lies above the best too.
         ([-2.0, -1.0, -0.9, -3.0], ["new_best", None, "rollback", "new_best"]),
     ],

@@ -11,6 +11,7 @@ FOUND = {
     "experiment_name": "mnist",
     "run_name": "",
     "start_time": 5,
+    "end_time": 9,
     "watermark": "20",
     "content": "c",
 }
@@ -47,6 +48,7 @@ def test_a_run_that_is_as_it_was_is_unchanged():
         ("lifecycle_stage", "deleted"),
         ("experiment_name", "mnist-2"),
         ("run_name", "best"),
+        ("end_time", -1),
         ("watermark", "21"),
         ("content", "d"),
         ("content", None),

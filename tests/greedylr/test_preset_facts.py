@@ -1,0 +1,17 @@
+"""What a preset is called by people."""
+
+from dataclasses import replace
+
+from greedylr import load_preset
+from greedylr.preset_facts import facts
+
+
+def test_what_a_preset_is_made_for_is_told_as_far_as_it_is_known() -> None:
+    preset = load_preset("core")
+    assert "made for" not in facts(preset)
+    described = replace(
+        preset.provenance, optimizer="adamw", task="language model", parameters=1_200_000, batch_size=64
+    )
+    told = facts(replace(preset, provenance=described))["made for"]
+    assert told == "adamw, language model, 1,200,000 parameters, batches of 64"
+    assert facts(replace(preset, provenance=replace(preset.provenance, optimizer="sgd")))["made for"] == "sgd"
