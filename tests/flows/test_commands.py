@@ -97,6 +97,7 @@ def test_runs_are_counted_for_programs(root: Path, greedylr: Greedylr) -> None:
         ],
         "runs": 12,
         "usable": 11,
+        "trials": 0,
         "not_usable": {"fewer than 10 points": 1},
         "min_runs": 6,
         "groups": [
