@@ -45,10 +45,8 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 benchmarks: $(STAMP)  ## speed, as ratios against named references
-	$(BIN)/python benchmarks/retraining.py
-	$(BIN)/python benchmarks/scheduler.py
-	$(BIN)/python benchmarks/trajectories.py
-	$(BIN)/python benchmarks/false_verdicts.py
+	for name in retraining scheduler ingestion file_store tracking_server trajectories decision_features extras \
+	  false_verdicts; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
