@@ -205,7 +205,7 @@ def measure(store: Store, folder: Path, repeats: int) -> None:
         f"all series took {median['all series'] / median['bare copy']:.2f} times a bare copy (goal: at most 2), of the "
         f"processor {processor['all series'] / processor['bare copy']:.2f} times",
         f"get_metric_history: {client:,.0f} points/s, ingestion {points / median['all series'] / client:.0f} times as "
-        "many (goal: at least 50)",
+        "many (goal for SQLite: at least 50)",
         f"again took {median['again']:.2f} s (goal: at most 1.2 counts + 1 s = {1.2 * median['count'] + 1:.2f} s)",
     ]
     sys.stdout.write("\n".join([f"{store.name}, {points:,} points of {store.history.runs} runs", *lines]) + "\n")
