@@ -123,11 +123,16 @@ def test_fit_goes_on_exactly_from_a_checkpoint(tmp_path: Path, steps_per_evaluat
 
 
 class Normalised(Regression):
-    """With running statistics, and from a start that is far too low."""
+    """With running statistics, from a start that is far too low, and with an epoch of spoilt targets in the middle."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+
+    def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
+        inputs, targets = batch
+        spoilt = 60 <= self.global_step < 65
+        return super().training_step([inputs, 10.0 - targets if spoilt else targets], batch_index)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
