@@ -27,13 +27,13 @@ from models.regret import RegretScale, regret  # noqa: E402
 from models.retraining.execution import run_job  # noqa: E402
 from models.retraining.job import Configuration, Job, WorkloadReference  # noqa: E402
 from models.seeds import derive_seeds  # noqa: E402
-from models.workloads.reference import REFERENCE_DATASETS, REFERENCE_DESCRIPTORS  # noqa: E402
+from models.workloads.reference import REFERENCES  # noqa: E402
 from pipeline.datasets import prepare  # noqa: E402
 
 
 def recorded_differences(workload: str, seeds: int) -> NDArray[np.float64]:
     """Return regret differences (seeds // 2,) of a preset and itself."""
-    preset, descriptors = load_preset("robust"), REFERENCE_DESCRIPTORS[workload]
+    preset, descriptors = load_preset("robust"), REFERENCES[workload].descriptors
     job = Job(
         workload=WorkloadReference(reference=workload),
         configurations=(
@@ -41,7 +41,7 @@ def recorded_differences(workload: str, seeds: int) -> NDArray[np.float64]:
         ),
         seeds=tuple(derive_seeds("reference", "false verdicts", workload, count=seeds)),
     )
-    with tempfile.TemporaryDirectory() as folder, np.load(prepare(REFERENCE_DATASETS[workload], Path(folder))) as data:
+    with tempfile.TemporaryDirectory() as folder, np.load(prepare(REFERENCES[workload].dataset, Path(folder))) as data:
         result = run_job(job, dict(data), progress=_progress)
     losses = np.array([np.nan if row.reporting_loss is None else row.reporting_loss for row in result.rows])
     naive = float(np.mean([row.initial_reporting_loss for row in result.rows]))
@@ -56,7 +56,7 @@ def _progress(_: str, done: int, total: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=sorted(REFERENCE_DESCRIPTORS), default="mnist-mlp")
+    parser.add_argument("--workload", choices=sorted(REFERENCES), default="mnist-mlp")
     parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--trials", type=int, default=400)
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ from greedylr.schedules import CONTROLS  # noqa: E402
 from models.retraining.execution import run_job  # noqa: E402
 from models.retraining.job import Arrays, Configuration, Job, WorkloadReference  # noqa: E402
 from models.retraining.single_training import train_singly  # noqa: E402
-from models.workloads.reference import REFERENCE_DATASETS, REFERENCE_WORKLOADS  # noqa: E402
+from models.workloads.reference import REFERENCES  # noqa: E402
 from pipeline.datasets import prepare  # noqa: E402
 
 
@@ -50,7 +50,7 @@ def batched_rate(name: str, data: Arrays, replicas: int) -> float:
 
 def single_rate(name: str, data: Arrays, replicas: int) -> float:
     """Return replicas a second one after the other."""
-    workload = REFERENCE_WORKLOADS[name](0, "cpu", data)
+    workload = REFERENCES[name].make(0, "cpu", data)
     chosen = configurations(replicas, usual_rate(name, data))
     schedules = [each.schedule.resolve(workload.descriptors.total_steps) for each in chosen]
     started = time.perf_counter()
@@ -60,21 +60,21 @@ def single_rate(name: str, data: Arrays, replicas: int) -> float:
 
 def usual_rate(name: str, data: Arrays) -> float:
     """Return the workload's usual rate."""
-    return REFERENCE_WORKLOADS[name](0, "cpu", data).descriptors.usual_learning_rate
+    return REFERENCES[name].make(0, "cpu", data).descriptors.usual_learning_rate
 
 
 def main() -> None:
     """Measure and write one line a workload."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=sorted(REFERENCE_WORKLOADS), action="append", help="default: all")
+    parser.add_argument("--workload", choices=sorted(REFERENCES), action="append", help="default: all")
     parser.add_argument("--replicas", type=int, default=256, help="replicas of the batched program")
     parser.add_argument("--single-replicas", type=int, default=14, help="replicas trained one after the other")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many is taken")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for name in arguments.workload or sorted(REFERENCE_WORKLOADS):
-        with np.load(prepare(REFERENCE_DATASETS[name], ROOT / "data"), allow_pickle=False) as file:
+    for name in arguments.workload or sorted(REFERENCES):
+        with np.load(prepare(REFERENCES[name].dataset, ROOT / "data"), allow_pickle=False) as file:
             data = dict(file)
         # The best of several: a machine that others use only ever makes it slower.
         batched = max(batched_rate(name, data, arguments.replicas) for _ in range(arguments.repeats))

@@ -20,10 +20,11 @@ from greedylr.schedules import CONTROLS
 from greedylr.workload import WorkloadDescriptors
 from models.retraining.job import Configuration, JobResult
 from models.seeds import derive_seeds
-from models.workloads.reference import REFERENCE_DESCRIPTORS
+from models.workloads.reference import REFERENCES
 from pipeline.preset_registry import create_registry
 from pipeline.run_logging import LoggedRun, Point, log_runs
 
+WORKLOADS = ("mnist-mlp", "digits-nmf")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 # Multiples of the workload's usual rate: from far too low to diverging.
 MULTIPLES = (1 / 81, 1 / 27, 1 / 9, 1 / 3, 1.0, 3.0, 9.0, 81.0)
@@ -67,12 +68,13 @@ def make_history(road: Road, store: Path, size: HistorySize) -> None:
     """
     listed = store.with_suffix(".runs.json")
     held = set(json.loads(listed.read_text(encoding="utf-8"))) if listed.is_file() else set()
-    wanted = {f"{name}/{run}" for name in REFERENCE_DESCRIPTORS for run in _names(REFERENCE_DESCRIPTORS[name], size)}
+    described = {name: REFERENCES[name].descriptors for name in WORKLOADS}
+    wanted = {f"{name}/{run}" for name, descriptors in described.items() for run in _names(descriptors, size)}
     if wanted <= held:
         return
     uri = f"sqlite:///{store.absolute()}"
     _create_stores(uri, road.settings.registry_uri)
-    for name, descriptors in REFERENCE_DESCRIPTORS.items():
+    for name, descriptors in described.items():
         runs = [_logged(run, descriptors, number) for number, run in enumerate(_trained(road, descriptors, size))]
         log_runs(uri, name, runs, artifact_folder=store.parent / "artifacts", progress=road.report)
     listed.write_text(json.dumps(sorted(held | wanted)), encoding="utf-8")

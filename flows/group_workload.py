@@ -10,7 +10,7 @@ from flows.road import Learned, Road
 from flows.workload_code import code_hash
 from greedylr.workload import WorkloadDescriptors
 from models.retraining.user_code import OUR_PACKAGES
-from models.workloads.reference import REFERENCE_DESCRIPTORS, nearest_reference
+from models.workloads.reference import REFERENCES, nearest_reference
 
 REFERENCE = "reference:"
 
@@ -57,9 +57,9 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
         return reference_workload(name, own=False)
     if address.startswith(REFERENCE):
         name = address.removeprefix(REFERENCE)
-        if name not in REFERENCE_DESCRIPTORS:
+        if name not in REFERENCES:
             raise ValueError(
-                f"the workload of group {group} must be a reference workload ({', '.join(REFERENCE_DESCRIPTORS)}) "
+                f"the workload of group {group} must be a reference workload ({', '.join(REFERENCES)}) "
                 f"or your own factory, got {address!r}"
             )
         return reference_workload(name, own=True)
@@ -78,7 +78,7 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
 def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     """Return a reference workload as a group's own or as a stand-in."""
     return GroupWorkload(
-        name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCE_DESCRIPTORS[name]
+        name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCES[name].descriptors
     )
 
 

@@ -28,7 +28,7 @@ from models.retraining.job import (
     write_job,
 )
 from models.training_account import Trainings
-from models.workloads.reference import REFERENCE_DATASETS
+from models.workloads.reference import REFERENCES
 from pipeline.datasets import prepare
 
 # Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
@@ -62,7 +62,7 @@ class Retrainer:
         else:
             name = workload.address.removeprefix(REFERENCE)
             self._reference = WorkloadReference(reference=name)
-            self._data = prepare(REFERENCE_DATASETS[name], road.data / "datasets")
+            self._data = prepare(REFERENCES[name].dataset, road.data / "datasets")
 
     def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
         """Train every configuration with every seed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from greedylr.rule import require_choice, require_count, require_number
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["selection", "reporting"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,16 @@ class WorkloadDescriptors:
         The family is the data set and all that is made from it: the unit of every claim.
     task
         A few words for what is learned ("image classification"): what presets are suggested by. Empty where unsaid.
-    optimizer, momentum
-        "sgd" with its momentum, in [0, 1).
+    optimizer
+        "sgd", "adam" or "adamw", as in `torch.optim`.
+    momentum, nesterov
+        Of "sgd": the momentum in [0, 1), and whether it is Nesterov's.
+    beta1, beta2, epsilon
+        Of "adam" and "adamw": the betas in [0, 1), epsilon > 0.
+    weight_decay
+        >= 0.
+    max_gradient_norm
+        > 0: gradients are clipped by the norm of all of them together; None does not clip.
     total_steps
         Length of the training at its usual budget.
     batch_size
@@ -41,24 +50,49 @@ class WorkloadDescriptors:
     name: str
     family: str
     task: str = ""
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: OptimizerName = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_gradient_norm: float | None = None
     total_steps: int
     batch_size: int
     usual_learning_rate: float
 
     def __post_init__(self) -> None:
-        require_choice("optimizer", self.optimizer, ("sgd",))
+        require_choice("optimizer", self.optimizer, get_args(OptimizerName))
         require_count("total_steps", self.total_steps, minimum=1)
         require_count("batch_size", self.batch_size, minimum=1)
-        require_number("momentum", self.momentum, minimum=0.0)
-        if self.momentum >= 1:
+        self._check_optimizer()
+        _require_positive("usual_learning_rate", self.usual_learning_rate, "the grid of rates is laid around it")
+
+    def _check_optimizer(self) -> None:
+        for name in ("momentum", "beta1", "beta2"):
+            _require_below_one(name, getattr(self, name))
+        require_number("weight_decay", self.weight_decay, minimum=0.0)
+        _require_positive("epsilon", self.epsilon, "Adam divides by it where gradients are 0")
+        if self.max_gradient_norm is not None:
+            _require_positive("max_gradient_norm", self.max_gradient_norm, "None does not clip")
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError(
-                f"momentum must lie in [0, 1), got {self.momentum!r}; with 1 the weights never come to rest"
+                f"nesterov=True needs sgd with a momentum, got {self.optimizer!r} with momentum {self.momentum!r}; "
+                "set a momentum, or leave nesterov out"
             )
-        require_number("usual_learning_rate", self.usual_learning_rate, minimum=0.0)
-        if self.usual_learning_rate == 0:
-            raise ValueError("usual_learning_rate must be > 0, got 0; the grid of rates is laid around it")
+
+
+def _require_below_one(name: str, value: float) -> None:
+    require_number(name, value, minimum=0.0)
+    if value >= 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}; with 1 nothing old is ever forgotten")
+
+
+def _require_positive(name: str, value: float, reason: str) -> None:
+    require_number(name, value, minimum=0.0)
+    if value == 0:
+        raise ValueError(f"{name} must be > 0, got 0; {reason}")
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,36 @@ def preset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prepared digits of the reference workloads."""
+def reference_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Prepares a data set of the reference workloads, each once."""
     from pipeline.datasets import prepare
 
-    return prepare("mnist_digits", tmp_path_factory.mktemp("data_sets"))
+    folder = tmp_path_factory.mktemp("data_sets")
+    return cache(lambda name: prepare(name, folder))
 
 
 @pytest.fixture(scope="session")
-def digits(digits_file: Path) -> Mapping[str, Any]:
-    """Their arrays."""
+def reference_data(reference_file: Callable[[str], Path]) -> Callable[[str], Mapping[str, Any]]:
+    """Reads its arrays, each data set once."""
     import numpy as np
 
-    with np.load(digits_file, allow_pickle=False) as file:
-        return dict(file)
+    def read(name: str) -> Mapping[str, Any]:
+        with np.load(reference_file(name), allow_pickle=False) as file:
+            return dict(file)
+
+    return cache(read)
+
+
+@pytest.fixture(scope="session")
+def digits_file(reference_file: Callable[[str], Path]) -> Path:
+    """The prepared digits."""
+    return reference_file("mnist_digits")
+
+
+@pytest.fixture(scope="session")
+def digits(reference_data: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Their arrays."""
+    return reference_data("mnist_digits")
 
 
 BESIDE_THE_CHECKOUT = Path(__file__).parents[1] / "../shared/histories/public-mlflow-histories.tar.gz"

@@ -18,7 +18,7 @@ from torch import Tensor
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Split, Workload
 from models.batched_schedule import BatchedRateController
-from models.retraining.batched_optimizers import BatchedSGD
+from models.retraining.batched_optimizers import batched_optimizer, clipped_gradients
 from models.retraining.training_record import NEVER, TrainingRecord
 
 Weights = dict[str, Tensor]
@@ -50,11 +50,14 @@ def train_batched(
     """
     replicas = _Replicas(workload, len(schedules), dtype)
     controller = BatchedRateController(schedules, learning_rates, device=str(replicas.device))
-    optimizer = BatchedSGD(workload.descriptors.momentum)
+    optimizer = batched_optimizer(workload.descriptors)
+    max_norm = workload.descriptors.max_gradient_norm
     losses, rates = [], []
     for step in range(controller.total_steps):
         batch = as_dtype(workload.batch(step), dtype)
         loss, gradients = losses_and_gradients(workload, replicas.weights, batch)
+        if max_norm is not None:
+            gradients = clipped_gradients(gradients, max_norm)
         rate = controller.learning_rates
         replicas.bury(~torch.isfinite(loss), step)
         replicas.advance(optimizer.updated(replicas.weights, gradients, rate), step)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
 from models.retraining.batched_training import train_batched
 from models.retraining.job import (
@@ -26,13 +28,30 @@ from models.retraining.job import (
     read_job,
     write_result,
 )
+from models.retraining.methods import METHODS, Method
 from models.retraining.replica_count import Progress, ReplicaCount
 from models.retraining.single_training import train_singly
-from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, shortened
+from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, reordered, shortened
 from models.retraining.workload_check import checked_workload
-from models.workloads.reference import REFERENCE_WORKLOADS
+from models.workloads.reference import REFERENCES
 
 Factory = Callable[[int, str], object]
+
+
+class Trainer(Protocol):
+    """Trains one replica a schedule and rate: `batched_training.train_batched`, `single_training.train_singly`."""
+
+    def __call__(
+        self,
+        workload: Workload,
+        schedules: Sequence[ResolvedSchedule],
+        learning_rates: Sequence[float],
+        *,
+        dtype: torch.dtype | None = None,
+        on_step: Callable[[], None] = ...,
+    ) -> TrainingRecord:
+        """Return the record of the replicas, in the order given."""
+
 
 # Measured on both reference workloads: a replica costs least at 64 to 128 a program, more once they leave the cache.
 MOST_REPLICAS = 96
@@ -137,13 +156,13 @@ def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> 
     schedules = job.resolved(total_steps)
     rates = [configuration.learning_rate for configuration in job.configurations]
     dtype = None if job.dtype is None else getattr(torch, job.dtype)
-    train = train_batched if workload.batched else train_singly
-    records = []
-    for chunk in _chunks(workload, len(schedules), job.device):
+    records, order = [], []
+    for method, chunk in _chunks(job, workload):
         at_once = len(chunk) if workload.batched else 1
+        order += chunk
         with _seeded(seed):
             records.append(
-                train(
+                trainer_of(method, workload)(
                     workload,
                     [schedules[index] for index in chunk],
                     [rates[index] for index in chunk],
@@ -152,7 +171,14 @@ def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> 
                 )
             )
     count.finished(place)
-    return _TrainedSeed(workload, total_steps, naive, joined(records) if records else None)
+    return _TrainedSeed(workload, total_steps, naive, reordered(joined(records), order) if records else None)
+
+
+def trainer_of(method: Method, workload: Workload) -> Trainer:
+    """Return what trains the configurations of a method on a workload."""
+    match method:
+        case "schedule":
+            return train_batched if workload.batched else train_singly
 
 
 @contextmanager
@@ -169,16 +195,19 @@ def _reference_factory(workload: WorkloadReference, data: Arrays) -> Factory:
             f"{workload.label!r} is a user's workload, and those run in a process of their own: "
             "use models.retraining.child.run_in_child"
         )
-    make = REFERENCE_WORKLOADS[workload.reference]
+    make = REFERENCES[workload.reference].make
     return lambda seed, device: make(seed, device, data)
 
 
-def _chunks(workload: Workload, n_replicas: int, device: str) -> list[list[int]]:
+def _chunks(job: Job, workload: Workload) -> Iterator[tuple[Method, list[int]]]:
+    """Yield the places of configurations that are trained together, and by what method."""
     weight_bytes = sum(weight.numel() * weight.element_size() for weight in workload.parameters().values())
-    factor = 1 if torch.device(device).type == "cpu" else ACCELERATOR_FACTOR
+    factor = 1 if torch.device(job.device).type == "cpu" else ACCELERATOR_FACTOR
     most = max(1, min(MOST_REPLICAS, MOST_WEIGHT_BYTES // weight_bytes)) * factor
-    parts = np.array_split(np.arange(n_replicas), math.ceil(n_replicas / most)) if n_replicas else []
-    return [part.tolist() for part in parts]
+    for method in METHODS:
+        places = [place for place, each in enumerate(job.configurations) if each.method == method]
+        if places:
+            yield from ((method, part.tolist()) for part in np.array_split(places, math.ceil(len(places) / most)))
 
 
 def _rows(job: Job, trained: list[_TrainedSeed]) -> tuple[ReplicaResult, ...]:

@@ -22,7 +22,8 @@ from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
 from models.batched_schedule import require_nothing_to_restore
-from models.workloads.reference import REFERENCE_WORKLOADS
+from models.retraining.methods import METHODS, Method
+from models.workloads.reference import REFERENCES
 
 JOB_FILE, DATA_FILE, RESULT_FILE, CURVES_FILE = "job.json", "data.npz", "result.json", "curves.npz"
 
@@ -54,7 +55,7 @@ class WorkloadReference:
                 f"a workload has either a reference or a factory, got {self.reference!r} and {self.factory!r}"
             )
         if self.reference is not None:
-            require_choice("the reference workload", self.reference, tuple(REFERENCE_WORKLOADS))
+            require_choice("the reference workload", self.reference, tuple(REFERENCES))
         if self.factory is not None:
             place, _, name = self.factory.rpartition(":")
             if not place or not name.isidentifier():
@@ -70,13 +71,15 @@ class WorkloadReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A schedule and the rate it starts from."""
+    """A schedule and the rate it starts from, or a method that sets its rates itself."""
 
     name: str
     schedule: Schedule
     learning_rate: float
+    method: Method = "schedule"
 
     def __post_init__(self) -> None:
+        require_choice("method", self.method, METHODS)
         require_learning_rate(self.learning_rate)
 
 

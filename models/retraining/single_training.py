@@ -1,4 +1,4 @@
-"""One replica after the other, with `torch.optim.SGD` and the scalar controller.
+"""One replica after the other, with `torch.optim` and the scalar controller.
 
 The slow reference of `batched_training`, and the way of workloads that cannot be batched.
 """
@@ -16,6 +16,7 @@ from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
 from models.batched_schedule import require_nothing_to_restore
 from models.retraining.batched_training import as_dtype
+from models.retraining.single_optimizers import torch_optimizer
 from models.retraining.training_record import NEVER, TrainingRecord, joined
 
 
@@ -46,7 +47,7 @@ def _train_one(
 ) -> TrainingRecord:
     initial: dict[str, Tensor] = as_dtype(workload.parameters(), dtype)
     weights = {name: weight.detach().clone().requires_grad_() for name, weight in initial.items()}
-    optimizer = torch.optim.SGD(weights.values(), lr=learning_rate, momentum=workload.descriptors.momentum)
+    optimizer = torch_optimizer(workload.descriptors, weights.values(), learning_rate)
     controller = RateController(schedule, [learning_rate])
     losses, rates = np.full(schedule.total_steps, np.nan), np.full(schedule.total_steps, np.nan)
     diverged_step = NEVER
@@ -75,6 +76,8 @@ def _step(workload: Workload, weights: dict[str, Tensor], optimizer: torch.optim
     optimizer.zero_grad(set_to_none=True)
     loss = workload.training_loss(weights, batch)
     loss.backward()  # type: ignore[no-untyped-call]
+    if workload.descriptors.max_gradient_norm is not None:
+        torch.nn.utils.clip_grad_norm_(weights.values(), workload.descriptors.max_gradient_norm)
     if torch.isfinite(loss):
         optimizer.step()
     return float(loss.detach())

@@ -64,6 +64,18 @@ def joined(records: Sequence[TrainingRecord]) -> TrainingRecord:
     )
 
 
+def reordered(record: TrainingRecord, places: Sequence[int]) -> TrainingRecord:
+    """Return the record with replica number i at `places[i]`, a permutation of 0 .. n - 1."""
+    order = np.argsort(np.asarray(places))
+    return TrainingRecord(
+        losses=record.losses[:, order],
+        rates=record.rates[:, order],
+        diverged_step=record.diverged_step[order],
+        selection_loss=record.selection_loss[order],
+        reporting_loss=record.reporting_loss[order],
+    )
+
+
 def curve_bounds(total_steps: int, points: int) -> NDArray[np.int64]:
     """Return the first steps of the intervals of a short curve, with `total_steps` at the end."""
     return np.unique(np.linspace(0, total_steps, min(points, total_steps) + 1).round().astype(np.int64))

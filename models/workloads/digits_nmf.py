@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from greedylr.workload import Split, WorkloadDescriptors
-from models.workloads.digit_images import pooled_digits
+from models.workloads.digit_images import DATASET, pooled_digits
+from models.workloads.reference_workload import ReferenceWorkload
 from models.workloads.row_batches import RowBatches
 
 ROWS = 400
@@ -105,3 +106,6 @@ class DigitsNMF:
         weights = weights.to(product.dtype)
         residual = (product - digits.to(product.dtype)) * weights
         return residual.square().sum() * (self._scale / weights.sum())
+
+
+REFERENCES = (ReferenceWorkload(make=DigitsNMF, dataset=DATASET, descriptors=DESCRIPTORS),)

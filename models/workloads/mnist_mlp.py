@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from greedylr.workload import Split, WorkloadDescriptors
-from models.workloads.digit_images import PIXELS, pooled_digits
+from models.workloads.digit_images import DATASET, PIXELS, pooled_digits
+from models.workloads.reference_workload import ReferenceWorkload
 from models.workloads.row_batches import RowBatches
 
 HIDDEN = 32
@@ -114,3 +115,6 @@ def _logits(parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     # torch's own cross_entropy, batched over replicas, costs a quarter of the whole step more.
     return (logits.logsumexp(-1) - (logits * labels.to(logits.dtype)).sum(-1)).mean()
+
+
+REFERENCES = (ReferenceWorkload(make=MnistMLP, dataset=DATASET, descriptors=DESCRIPTORS),)

@@ -1,6 +1,6 @@
 """What every reference workload must keep; a new one is tested by being registered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from greedylr.workload import Workload
 from models.retraining.batched_training import train_batched
 from models.retraining.single_training import train_singly
 from models.retraining.workload_check import checked_workload
-from models.workloads.reference import REFERENCE_DATASETS, REFERENCE_WORKLOADS
+from models.workloads.reference import REFERENCES
 
-NAMES = sorted(REFERENCE_WORKLOADS)
+ReferenceData = Callable[[str], Mapping[str, NDArray[Any]]]
+
+NAMES = sorted(REFERENCES)
 
 # All kinds of decision: none, raises and falls, windows, stages, resets, absolute bounds, a guard; with envelopes.
 SCHEDULES = {
@@ -42,8 +44,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def workload(name: str, digits: Mapping[str, NDArray[Any]]) -> Workload:
-    return REFERENCE_WORKLOADS[name](1, "cpu", digits)
+def workload(name: str, reference_data: ReferenceData) -> Workload:
+    return REFERENCES[name].make(1, "cpu", reference_data(REFERENCES[name].dataset))
 
 
 def test_workload_keeps_the_protocol(name: str, workload: Workload) -> None:
@@ -52,11 +54,11 @@ def test_workload_keeps_the_protocol(name: str, workload: Workload) -> None:
 
 def test_name_and_data_set_are_known_under_the_registered_name(name: str, workload: Workload) -> None:
     assert workload.descriptors.name == name
-    assert set(REFERENCE_DATASETS) == set(REFERENCE_WORKLOADS)
+    assert workload.descriptors == REFERENCES[name].descriptors
 
 
-def test_seed_fixes_weights_and_batches(name: str, workload: Workload, digits: Mapping[str, NDArray[Any]]) -> None:
-    same, other = (REFERENCE_WORKLOADS[name](seed, "cpu", digits) for seed in (1, 2))
+def test_seed_fixes_weights_and_batches(name: str, workload: Workload, reference_data: ReferenceData) -> None:
+    same, other = (REFERENCES[name].make(seed, "cpu", reference_data(REFERENCES[name].dataset)) for seed in (1, 2))
     for key, weight in workload.parameters().items():
         assert torch.equal(weight, same.parameters()[key])
     assert any(not torch.equal(weight, other.parameters()[key]) for key, weight in workload.parameters().items())
@@ -66,8 +68,8 @@ def test_seed_fixes_weights_and_batches(name: str, workload: Workload, digits: M
             assert not torch.equal(mine, foreign)
 
 
-def test_every_seed_has_the_same_splits(name: str, workload: Workload, digits: Mapping[str, NDArray[Any]]) -> None:
-    other = REFERENCE_WORKLOADS[name](2, "cpu", digits)
+def test_every_seed_has_the_same_splits(name: str, workload: Workload, reference_data: ReferenceData) -> None:
+    other = REFERENCES[name].make(2, "cpu", reference_data(REFERENCES[name].dataset))
     weights = workload.parameters()
     for split in ("selection", "reporting"):
         assert float(workload.evaluate(weights, split)) == float(other.evaluate(weights, split))
