@@ -22,7 +22,8 @@ from greedylr.lookup import bundled_presets, load_preset
 from greedylr.preset import Candidate, Preset, Provenance
 from greedylr.strict_json import encode
 from models.comparison import INCUMBENT
-from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
+from models.fresh_comparison import PRESET, TEST, Rival
+from models.proving import CHAMPION, Plan, Proof, prove
 from models.retraining.job import JobResult
 from pipeline.plots import group_picture
 from pipeline.preset_registry import RegisteredPreset

@@ -16,8 +16,8 @@ from greedylr.preset import Preset
 from greedylr.preset_facts import facts
 from greedylr.schedules import PRIMARY_CONTROL
 from models.cells import REGIONS
+from models.fresh_comparison import PRESET
 from models.group_history import RATE_SOURCES
-from models.proving import PRESET
 from pipeline.ingest_report import IngestReport, SourcePlan, SourceReport
 from pipeline.warehouse import Warehouse
 

@@ -7,45 +7,32 @@ so that the procedure is the same for batched replicas, a user's own workload an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from greedylr.preset import Candidate, content_hash
 from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
 from greedylr.verdict import Verdict
 from models.candidates import COUNT
-from models.cells import Cell, needs_more_seeds
-from models.common_grid import at_rates, tuned_on_grid, tuned_rates
-from models.comparison import MULTIPLES, compare, mean_regret, preset_verdict
+from models.cells import Cell
+from models.comparison import mean_regret, preset_verdict
+from models.fresh_comparison import PRESET, TEST, Rival, compared, expected_test
 from models.looks import LOOKS
 from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
 from models.racing import Train as TrainCandidates
 from models.regret import RegretScale
 from models.results import Results, concatenate
 from models.retraining.job import Configuration
-from models.seeds import derive_seeds
 from models.training_account import Account, Train
-from models.tuning import rate_grid
+from models.tuned_controls import (
+    SEARCH_SEEDS,
+    TunedControls,
+    expected_tuning,
+    search_seeds,
+    tuned_controls,
+    tuned_like_controls,
+)
 
-PRESET = "preset"
-TEST = "test"
 CHAMPION = "champion"
-
-SEARCH_SEEDS = 7
-TUNING_SEEDS = 3
-REFERENCE_SEEDS = 3
-BROAD_POINTS = 9
-BROAD_SEEDS = 2
-TUNING_POINTS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """A control with a rate of its own that is not tuned: the incumbent, or the reigning champion."""
-
-    schedule: Schedule
-    learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +53,8 @@ class Plan:
     rivals
         By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
         out: nothing is compared with itself.
+    controls
+        By name; the primary control is always among them.
     max_seeds
         The last look, one of 5, 10, 20.
     max_trainings
@@ -79,26 +68,36 @@ class Plan:
     attempt: int
     usual_rate: float
     rivals: Mapping[str, Rival]
+    controls: Mapping[str, Schedule] = field(default_factory=lambda: dict(CONTROLS))
     max_seeds: int = LOOKS[-1]
     max_trainings: int
+
+    def __post_init__(self) -> None:
+        if PRIMARY_CONTROL not in self.controls:
+            raise ValueError(
+                f"controls must hold {PRIMARY_CONTROL!r}, around whose rate all others are tuned, got "
+                f"{list(self.controls)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """A proved candidate.
+    """A proved preset.
 
     Parameters
     ----------
     winner
-        With the starting rate that was tuned for it.
+        What was compared, with the starting rate at which it was.
     base_rate, control_rates
         Cosine's tuned rate, and that of each control.
+    scale
+        Of regret.
     cells, verdict
         Of the comparison on test seeds.
     mean_regrets
         Of the preset (`PRESET`) and of each control over the starting rates of the comparison, the same for all.
     race
-        With its account.
+        With its account; None where there was one preset to prove.
     results
         All trainings by purpose: "broad tuning", "tuning", "reference", "race", "test".
     device_seconds, trainings
@@ -112,7 +111,7 @@ class Proof:
     cells: tuple[Cell, ...]
     verdict: Verdict
     mean_regrets: Mapping[str, float]
-    race: Race[Candidate]
+    race: Race[Candidate] | None
     results: Mapping[str, Results]
     device_seconds: float
     trainings: int
@@ -126,41 +125,101 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     ValueError
         If cosine survives at no rate, or training does not beat the untrained workload.
     """
-    first_look, _ = expected_trainings(rivals=len(plan.rivals), max_seeds=plan.max_seeds)
+    first_look, _ = expected_trainings(rivals=len(plan.rivals), max_seeds=plan.max_seeds, controls=len(plan.controls))
     account = Account(train, plan.max_trainings - first_look)
-    search = derive_seeds("search", plan.group, count=SEARCH_SEEDS)
-    primary = {PRIMARY_CONTROL: CONTROLS[PRIMARY_CONTROL]}
-    broad, _ = tuned_on_grid(
-        account, "broad tuning", primary, rate_grid(plan.usual_rate, BROAD_POINTS), search[:BROAD_SEEDS]
-    )
-    grid = rate_grid(broad[PRIMARY_CONTROL], TUNING_POINTS)
-    control_rates, grid = tuned_on_grid(account, "tuning", CONTROLS, grid, search[:TUNING_SEEDS])
-    centre = control_rates[PRIMARY_CONTROL]
-    scale = _scale(account, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS))
+    controls = tuned_controls(account, plan.controls, plan.usual_rate, plan.group)
     if not plan.own_workload:
-        candidates = [_from_rate_of_stand_in(candidate, centre) for candidate in candidates]
+        candidates = [_from_rate_of_stand_in(candidate, controls.base_rate) for candidate in candidates]
     # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
-    outcome = race(candidates, _racing(account), search, scale=scale)
-    winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS])
-    plan = replace(plan, rivals=_true_rivals(plan, winner))
-    cells = _compared(account, winner, control_rates, centre, scale, plan)
-    verdict = preset_verdict(
-        cells,
-        workload=plan.workload,
-        own_workload=plan.own_workload,
+    outcome = race(candidates, _racing(account), search_seeds(plan.group), scale=controls.scale)
+    winner = _with_tuned_rate(account, outcome.survivors[0], controls, plan.group)
+    return _proved(account, winner, controls, plan, outcome)
+
+
+def prove_preset(preset: Candidate, train: Train, plan: Plan, *, keep_rate: bool = False) -> Proof:
+    """Put one preset to the proof: as `prove`, without a race.
+
+    Parameters
+    ----------
+    preset
+        What is proved. On a stand-in its rate means nothing.
+    train, plan
+        As for `prove`.
+    keep_rate
+        Whether it is compared at the rate that it recommends, instead of one that is tuned as the controls' are.
+
+    Raises
+    ------
+    ValueError
+        As `prove`.
+    """
+    first_look, _ = expected_trainings(
+        rivals=len(plan.rivals),
+        max_seeds=plan.max_seeds,
+        controls=len(plan.controls),
+        raced=False,
+        tuned=not keep_rate,
+    )
+    account = Account(train, plan.max_trainings - first_look)
+    controls = tuned_controls(account, plan.controls, plan.usual_rate, plan.group)
+    if not keep_rate:
+        preset = _with_tuned_rate(account, preset, controls, plan.group)
+    return _proved(account, preset, controls, plan, None)
+
+
+def expected_trainings(
+    *, rivals: int, max_seeds: int, controls: int = len(CONTROLS), raced: bool = True, tuned: bool = True
+) -> tuple[int, int]:
+    """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
+
+    A schedule whose tuned rate is one of the comparison's starting rates takes fewer. Grids that have to be extended
+    come on top: an extension takes three trainings for each schedule and rate.
+
+    Parameters
+    ----------
+    rivals, controls
+        Number of them.
+    max_seeds
+        The last look.
+    raced, tuned
+        Whether candidates are raced, and whether the rate of what is proved is tuned.
+    """
+    rounds = plan_rounds(COUNT, range(SEARCH_SEEDS)) if raced else []
+    racing = sum(each.entrants * len(each.seeds) for each in rounds) * len(RACE_MULTIPLES)
+    before = expected_tuning(controls, presets=int(tuned)) + racing
+    first, last = (expected_test(controls, rivals=rivals, seeds=seeds) for seeds in (LOOKS[0], max_seeds))
+    return before + first, before + last
+
+
+def _proved(
+    account: Account, winner: Candidate, controls: TunedControls, plan: Plan, outcome: Race[Candidate] | None
+) -> Proof:
+    cells = compared(
+        account,
+        Configuration(name=PRESET, schedule=winner.schedule, learning_rate=winner.learning_rate),
+        controls,
+        true_rivals(plan, winner),
         attempt=plan.attempt,
-        device_seconds=account.device_seconds,
+        max_seeds=plan.max_seeds,
+        max_trainings=plan.max_trainings,
     )
     results = {purpose: concatenate(parts) for purpose, parts in account.parts.items()}
     return Proof(
         winner=winner,
-        base_rate=centre,
-        control_rates=control_rates,
-        scale=scale,
+        base_rate=controls.base_rate,
+        control_rates=controls.rates,
+        scale=controls.scale,
         cells=tuple(cells),
-        verdict=verdict,
+        verdict=preset_verdict(
+            cells,
+            workload=plan.workload,
+            own_workload=plan.own_workload,
+            attempt=plan.attempt,
+            device_seconds=account.device_seconds,
+        ),
         mean_regrets={
-            name: mean_regret(results[TEST], name, base_rate=centre, scale=scale) for name in (PRESET, *control_rates)
+            name: mean_regret(results[TEST], name, base_rate=controls.base_rate, scale=controls.scale)
+            for name in (PRESET, *controls.rates)
         },
         race=outcome,
         results=results,
@@ -169,37 +228,21 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     )
 
 
-def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
-    """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
-
-    A schedule whose tuned rate is one of the comparison's starting rates takes fewer. Grids that have to be extended
-    come on top: an extension takes three trainings for each schedule and rate.
-    """
-    search = range(SEARCH_SEEDS)
-    raced = sum(each.entrants * len(each.seeds) for each in plan_rounds(COUNT, search)) * len(RACE_MULTIPLES)
-    tuning = BROAD_POINTS * BROAD_SEEDS + (len(CONTROLS) + 1) * TUNING_POINTS * TUNING_SEEDS
-    # Each at every starting rate and at its own; cosine's own is one of them by definition.
-    compared = (len(CONTROLS) + 1) * (len(MULTIPLES) + 1) - 1 + rivals
-    before = tuning + len(CONTROLS) * REFERENCE_SEEDS + raced
-    return before + compared * LOOKS[0], before + compared * max_seeds
+def true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
+    """Return the rivals that are not what is proved; none on a stand-in, where their rates mean nothing."""
+    if not plan.own_workload:
+        return {}
+    hashed = content_hash(winner.schedule, winner.learning_rate)
+    return {
+        name: rival
+        for name, rival in plan.rivals.items()
+        if content_hash(rival.schedule, rival.learning_rate) != hashed
+    }
 
 
-def _scale(train: Account, control_rates: Mapping[str, float], seeds: Sequence[int]) -> RegretScale:
-    configurations = [
-        Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate) for name, rate in control_rates.items()
-    ]
-    made = train("reference", configurations, seeds)
-    losses = [
-        float(np.mean(loss))
-        for name, rate in control_rates.items()
-        if np.isfinite(loss := made.results.reporting_loss[made.results.rows(name, rate)]).all()
-    ]
-    if not losses:
-        raise ValueError(
-            "a reference needs a control that survives at its tuned rate with every reference seed, got none of "
-            f"{len(control_rates)}; the workload is unstable near its best rates"
-        )
-    return RegretScale(reference=min(losses), naive=made.naive_loss)
+def _with_tuned_rate(account: Account, preset: Candidate, controls: TunedControls, group: str) -> Candidate:
+    rate = tuned_like_controls(account, preset.name, preset.schedule, controls.grid, group)
+    return replace(preset, learning_rate=rate)
 
 
 def _from_rate_of_stand_in(candidate: Candidate, rate: float) -> Candidate:
@@ -219,107 +262,3 @@ def _racing(train: Account) -> TrainCandidates[Candidate]:
         return train("race", configurations, seeds).results
 
     return trained
-
-
-def _with_tuned_rate(train: Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
-    """Give the winner as many trials for its rate as each control had, at the same rates.
-
-    The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
-    """
-    made = train("tuning", at_rates({winner.name: winner.schedule}, grid), seeds)
-    return replace(winner, learning_rate=tuned_rates(made.results)[winner.name])
-
-
-def _true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
-    if not plan.own_workload:
-        return {}
-    hashed = content_hash(winner.schedule, winner.learning_rate)
-    return {
-        name: rival
-        for name, rival in plan.rivals.items()
-        if content_hash(rival.schedule, rival.learning_rate) != hashed
-    }
-
-
-def _compared(
-    train: Account,
-    winner: Candidate,
-    control_rates: Mapping[str, float],
-    base_rate: float,
-    scale: RegretScale,
-    plan: Plan,
-) -> list[Cell]:
-    preset = Configuration(name=PRESET, schedule=winner.schedule, learning_rate=winner.learning_rate)
-    hashed = content_hash(winner.schedule, winner.learning_rate)
-    seeds = derive_seeds("test", hashed, str(plan.attempt), count=plan.max_seeds)
-    wanted = _all_configurations(preset, control_rates, base_rate, plan)
-    looks = [look for look in LOOKS if look <= plan.max_seeds]
-    parts: list[Results] = []
-    for start, look in zip([0, *looks], looks, strict=False):
-        if parts and train.trainings + len(wanted) * (look - start) > plan.max_trainings:
-            break
-        parts.append(train(TEST, wanted, seeds[start:look]).results)
-        cells = _cells(concatenate(parts), preset, control_rates, base_rate, scale, plan)
-        wanted = _still_open(wanted, cells)
-        if not wanted:
-            break
-    return cells
-
-
-def _all_configurations(
-    preset: Configuration, control_rates: Mapping[str, float], base_rate: float, plan: Plan
-) -> list[Configuration]:
-    rates = [base_rate * multiple for multiple in MULTIPLES]
-    schedules = {preset.name: preset.schedule, **{name: CONTROLS[name] for name in control_rates}}
-    everything = [
-        preset,
-        *(
-            Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate)
-            for name, rate in control_rates.items()
-        ),
-        *(
-            Configuration(name=name, schedule=rival.schedule, learning_rate=rival.learning_rate)
-            for name, rival in plan.rivals.items()
-        ),
-        *at_rates(schedules, rates),
-    ]
-    # A tuned rate is often one of the multiples; trained once, it serves both cells.
-    return list({(each.name, f"{each.learning_rate:.9e}"): each for each in everything}.values())
-
-
-def _cells(
-    results: Results,
-    preset: Configuration,
-    control_rates: Mapping[str, float],
-    base_rate: float,
-    scale: RegretScale,
-    plan: Plan,
-) -> list[Cell]:
-    cells = compare(
-        results,
-        preset=preset.name,
-        preset_rate=preset.learning_rate,
-        control_rates=control_rates,
-        base_rate=base_rate,
-        scale=scale,
-    )
-    if plan.rivals:
-        cells += compare(
-            results,
-            preset=preset.name,
-            preset_rate=preset.learning_rate,
-            control_rates={name: rival.learning_rate for name, rival in plan.rivals.items()},
-            base_rate=base_rate,
-            scale=scale,
-            multiples=(),
-        )
-    return cells
-
-
-def _still_open(configurations: Sequence[Configuration], cells: Sequence[Cell]) -> list[Configuration]:
-    """Return the configurations of cells that another look may decide."""
-    needed: set[tuple[str, str]] = set()
-    for cell in cells:
-        if needs_more_seeds(cell) is not None:
-            needed |= {(PRESET, f"{cell.starting_rate:.9e}"), (cell.control, f"{cell.control_rate:.9e}")}
-    return [each for each in configurations if (each.name, f"{each.learning_rate:.9e}") in needed]

@@ -11,7 +11,8 @@ import pytest
 from greedylr.preset import Candidate
 from greedylr.schedules import CONTROLS, RelativeRule, Schedule
 from models.comparison import INCUMBENT
-from models.proving import CHAMPION, PRESET, Plan, Proof, Rival, expected_trainings, prove
+from models.fresh_comparison import PRESET, Rival
+from models.proving import CHAMPION, Plan, Proof, expected_trainings, prove
 from models.results import Results
 from models.retraining.job import Configuration
 from models.training_account import Trainings
