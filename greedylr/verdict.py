@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from greedylr.rule import require_choice, require_count, require_number
+from greedylr.rule import require_choice, require_count, require_kind, require_number
 
 CellVerdict = Literal["better", "non-inferior", "worse", "undecided"]
 
@@ -58,6 +58,9 @@ class Verdict:
         Count of the cells by verdict over all controls and starting rates.
     device_seconds
         What the proof cost.
+    control_tuned
+        Whether the primary control ran at a rate of its own: the tuned one, or the incumbent's usual one. False after a
+        proof whose budget left no tuning; such a control is more easily beaten.
     """
 
     verdict: CellVerdict
@@ -71,6 +74,7 @@ class Verdict:
     attempt: int
     cells: Mapping[str, int] = field(default_factory=dict)
     device_seconds: float = 0.0
+    control_tuned: bool = True
 
     def __post_init__(self) -> None:
         require_choice("verdict", self.verdict, get_args(CellVerdict))
@@ -78,6 +82,7 @@ class Verdict:
         require_count("attempt", self.attempt, minimum=1)
         require_number("margin", self.margin, minimum=0.0)
         require_number("device_seconds", self.device_seconds, minimum=0.0)
+        require_kind("control_tuned", self.control_tuned, bool, "it is true or false")
         for name, value in (
             ("difference", self.difference),
             ("interval.lower", self.interval.lower),

@@ -105,14 +105,47 @@ def compare(
             (region_of(multiple), base_rate * multiple, base_rate * multiple) for multiple in sorted(multiples)
         ]
         pairs.append(("own rate", preset_rate, control_rates[control]))
-        for region, rate, control_rate in pairs:
-            rows, control_rows = _paired_rows(results, (preset, rate), (control, control_rate), looks)
-            cells.append(
-                _cell(
-                    results, rows, control_rows, region=region, control=control, scale=scale, margin=margin, looks=looks
-                )
+        cells += [
+            judged_pair(
+                results,
+                (preset, rate),
+                (control, control_rate),
+                region=region,
+                scale=scale,
+                margin=margin,
+                looks=looks,
             )
+            for region, rate, control_rate in pairs
+        ]
     return cells
+
+
+def judged_pair(
+    results: Results,
+    preset: tuple[str, float],
+    control: tuple[str, float],
+    *,
+    region: Region,
+    scale: RegretScale,
+    margin: float = MARGIN,
+    looks: tuple[int, ...] = LOOKS,
+) -> Cell:
+    """Return the cell of one preset and one control, each a name and a starting rate; errors as `compare`."""
+    rows, control_rows = _paired_rows(results, preset, control, looks)
+    regrets = regret(results.reporting_loss, scale, results.diverged)
+    judgement = judge(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
+    diverged = results.has_diverged(results.reporting_loss)
+    lost, control_lost = diverged[rows[: judgement.seeds]], diverged[control_rows[: judgement.seeds]]
+    return Cell(
+        **vars(judgement),
+        control=control[0],
+        region=region,
+        starting_rate=float(results.starting_rate[rows[0]]),
+        control_rate=float(results.starting_rate[control_rows[0]]),
+        only_preset_diverged=int(np.sum(lost & ~control_lost)),
+        only_control_diverged=int(np.sum(control_lost & ~lost)),
+        both_diverged=int(np.sum(lost & control_lost)),
+    )
 
 
 def headline(cells: Sequence[Cell]) -> list[HeadlineRow]:
@@ -174,6 +207,7 @@ def preset_verdict(
     attempt: int,
     device_seconds: float = 0.0,
     margin: float = MARGIN,
+    control_tuned: bool = True,
 ) -> Verdict:
     """Return the verdict of a preset: that of its primary cell, with the counts of all others beside it."""
     primary = primary_cell(cells)
@@ -190,33 +224,7 @@ def preset_verdict(
         attempt=attempt,
         cells=dict(counts),
         device_seconds=device_seconds,
-    )
-
-
-def _cell(
-    results: Results,
-    rows: NDArray[np.intp],
-    control_rows: NDArray[np.intp],
-    *,
-    region: Region,
-    control: str,
-    scale: RegretScale,
-    margin: float,
-    looks: tuple[int, ...],
-) -> Cell:
-    regrets = regret(results.reporting_loss, scale, results.diverged)
-    judgement = judge(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
-    diverged = results.has_diverged(results.reporting_loss)
-    lost, control_lost = diverged[rows[: judgement.seeds]], diverged[control_rows[: judgement.seeds]]
-    return Cell(
-        **vars(judgement),
-        control=control,
-        region=region,
-        starting_rate=float(results.starting_rate[rows[0]]),
-        control_rate=float(results.starting_rate[control_rows[0]]),
-        only_preset_diverged=int(np.sum(lost & ~control_lost)),
-        only_control_diverged=int(np.sum(control_lost & ~lost)),
-        both_diverged=int(np.sum(lost & control_lost)),
+        control_tuned=control_tuned,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from greedylr.preset import Candidate, content_hash
 from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
 from greedylr.verdict import Verdict
+from models.budget_plan import Spending
 from models.candidates import COUNT
 from models.cells import Cell
 from models.comparison import mean_regret, preset_verdict
@@ -95,13 +96,16 @@ class Proof:
     cells, verdict
         Of the comparison on test seeds.
     mean_regrets
-        Of the preset (`PRESET`) and of each control over the starting rates of the comparison, the same for all.
+        Of the preset (`PRESET`) and of each control over the starting rates of the comparison, the same for all; none
+        in a proof on a budget, which does not train them all.
     race
         With its account; None where there was one preset to prove.
     results
         All trainings by purpose: "broad tuning", "tuning", "reference", "race", "test".
     device_seconds, trainings
         What all of it cost.
+    spending
+        What became of the budget, where it was a proof on one.
     """
 
     winner: Candidate
@@ -115,6 +119,7 @@ class Proof:
     results: Mapping[str, Results]
     device_seconds: float
     trainings: int
+    spending: Spending | None = None
 
 
 def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:

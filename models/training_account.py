@@ -39,7 +39,7 @@ class Account:
 
     def __init__(self, train: Train, spare: int) -> None:
         self._train = train
-        self._spare = spare
+        self.spare = spare
         self.parts: dict[str, list[Results]] = {}
         self.device_seconds = 0.0
 
@@ -52,9 +52,9 @@ class Account:
 
     def spares(self, trainings: int) -> bool:
         """Set aside that many for what was not planned; False, and nothing set aside, where fewer are left."""
-        if trainings > self._spare:
+        if trainings > self.spare:
             return False
-        self._spare -= trainings
+        self.spare -= trainings
         return True
 
     @property

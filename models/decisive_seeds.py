@@ -1,0 +1,45 @@
+"""How many paired seeds would decide a cell, judged by the spread that its pairs have shown."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from greedylr.verdict import MARGIN
+from models.cells import Judgement
+from models.looks import LOOKS, level_at, next_look
+
+# Beyond this many nobody trains: the answer is "not by more seeds".
+MOST_SEEDS = 10_000
+
+
+def seeds_to_decide(judgement: Judgement, margin: float = MARGIN) -> int | None:
+    """Return the number of paired seeds at which an undecided cell would be decided; None beyond `MOST_SEEDS`.
+
+    The mean difference d and the spread s of the pairs are taken to stay as they are. A cell with n pairs is decided
+    where the half-width of its interval, t(n - 1) s / √n, is below |d| ("better" or "worse") or below margin - d
+    ("non-inferior"). Within the looks the number is one of theirs; beyond them the last look's level is kept.
+
+    Parameters
+    ----------
+    judgement
+        With at least two seeds.
+    margin
+        Of non-inferiority.
+    """
+    half_width = (judgement.interval.upper - judgement.interval.lower) / 2
+    spread = half_width * math.sqrt(judgement.seeds) / _quantile(judgement.seeds, judgement.interval.level)
+    needed = max(abs(judgement.difference), margin - judgement.difference)
+    seeds = judgement.seeds
+    while seeds < MOST_SEEDS:
+        following = next_look(seeds)
+        seeds = seeds + 1 if following is None else following
+        level = level_at(min(seeds, LOOKS[-1]))
+        if _quantile(seeds, level) * spread / math.sqrt(seeds) < needed:
+            return seeds
+    return None
+
+
+def _quantile(seeds: int, level: float) -> float:
+    return float(stats.t.ppf((1 + level) / 2, df=seeds - 1))

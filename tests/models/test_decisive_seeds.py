@@ -1,0 +1,37 @@
+"""How many pairs would decide a cell."""
+
+import numpy as np
+import pytest
+
+from models.cells import judge
+from models.decisive_seeds import MOST_SEEDS, seeds_to_decide
+
+
+def differences(mean: float, spread: float, count: int) -> np.ndarray:
+    """Pairs with exactly this mean and standard deviation."""
+    values = np.resize([-1.0, 1.0], count) if count % 2 == 0 else np.linspace(-1, 1, count)
+    values = values - values.mean()
+    return np.asarray(mean + spread * values / values.std(ddof=1))
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(-0.05, 0.06), (0.05, 0.06), (0.0, 0.015), (-0.01, 0.04)])
+def test_with_the_seeds_foretold_a_cell_of_the_same_spread_is_decided_and_with_the_look_before_it_is_not(
+    mean: float, spread: float
+) -> None:
+    assert judge(differences(mean, spread, 5)).verdict == "undecided"
+    needed = seeds_to_decide(judge(differences(mean, spread, 5)))
+    assert needed in (10, 20)
+    assert judge(differences(mean, spread, needed)).verdict != "undecided"
+    if needed == 20:
+        assert judge(differences(mean, spread, 10)).verdict == "undecided"
+
+
+def test_beyond_the_looks_seeds_are_counted_one_by_one() -> None:
+    # t(n - 1) 0.1 / sqrt(n) < 0.02 at 98.1 %: 2.36 sigma, so about (2.36 * 0.1 / 0.02)^2 = 139.
+    needed = seeds_to_decide(judge(differences(0.0, 0.1, 20)))
+    assert needed is not None and 139 <= needed <= 143
+
+
+def test_no_number_of_seeds_is_foretold_where_it_would_be_absurd() -> None:
+    assert seeds_to_decide(judge(differences(0.01, 1.0, 5))) is None
+    assert MOST_SEEDS == 10_000
