@@ -17,7 +17,7 @@ CONTROL = Configuration(name="cosine", schedule=CONTROLS["cosine"], learning_rat
 
 def measured(
     floors: dict[float, float], *, spread: float = 0.001, max_seeds: int = 20
-) -> tuple[BudgetShare, list[tuple[float, str, int]]]:
+) -> tuple[BudgetShare, Asked]:
     """Measure a preset whose loss at each share is given; also what was trained: share, name, seeds."""
     asked: Asked = []
 
