@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: greedylr runs --json")(runs)
     app.command(epilog="Example: greedylr inspect bold-crane-12")(inspect)
     app.command(epilog="Example: greedylr run --dry-run")(run)
+    app.command(epilog="Example: greedylr validate robust --workload mnist-mlp --max-runs 10 --dry-run")(validate)
     app.command(epilog='Example: greedylr promote mnist-mlp-sgd 3 --reason "held on our nightly training"')(promote)
     app.command(epilog='Example: greedylr rollback mnist-mlp-sgd --reason "loss spikes on the large data set"')(
         rollback
@@ -227,6 +228,101 @@ def run(
     else:
         _print_outcomes(road, outcomes)
     _exit_where_failed([*plan, *outcomes])
+
+
+def validate(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="PRESET", help="A bundled name, a file, models:/NAME@ALIAS or models:/NAME/VERSION."),
+    ],
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE.py:FACTORY",
+            help="What is retrained: a reference workload, or your own factory; may be repeated, and is pooled then.",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="A group of the settings: its workload, its incumbent, the preset's rate."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="CONTROLS", help="Names with commas; cosine always. By default all controls.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Device time of a workload, such as 90s, 30m or 2h: what decides most comes first."
+        ),
+    ] = None,
+    max_runs: Annotated[
+        int | None, typer.Option(metavar="N", help="Runs of a workload, at least 10: what decides most comes first.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="5|10|20", help="Paired seeds at most. By default those of the settings.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=40, help="Steps of a training. By default the workload's own.")
+    ] = None,
+    budget_share: Annotated[
+        bool,
+        typer.Option(
+            "--budget-share", help="Find the smallest share of the steps that does as well as cosine with all."
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")] = "cpu",
+    again: Annotated[
+        bool, typer.Option("--again", help="A further attempt with fresh test seeds; attempts are counted.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained and its cost; a short look may train.")
+    ] = False,
+    config: CONFIG = DEFAULT_CONFIG,
+    as_json: AS_JSON = False,
+) -> None:
+    """Put a preset to the proof on a workload: controls tuned, then compared on fresh paired seeds.
+
+    Results lie under data/validations; a validation that was interrupted goes on where it was.
+    """
+    from flows.budget_settings import budget_of
+    from flows.road import Road
+    from flows.validation import Means
+    from flows.validation_request import Request, controls_named, max_seeds_of, validations
+    from flows.validation_run import run_validations, told_outcome
+    from flows.validation_tables import expected_tables, outcome_tables
+    from greedylr.lookup import load_preset
+
+    settings = _settings(config, None)
+    request = Request(
+        preset=load_preset(address, registry_uri=settings.registry_uri if address.startswith("models:") else None),
+        workloads=tuple(workload or ()),
+        group=group,
+        means=Means(
+            controls=controls_named(against),
+            max_seeds=max_seeds_of(seeds, settings),
+            max_trainings=settings.budget.max_replicas,
+            budget=budget_of(budget, max_runs),
+            with_budget_share=budget_share,
+        ),
+        steps=steps,
+        again=again,
+    )
+    # Where JSON is asked for, standard output is for it alone.
+    shown = Console(stderr=True) if as_json else console()
+    with _at_work() as report:
+        road = Road(settings=settings, root=config.absolute().parent, report=report, device=device)
+        outcome = run_validations(
+            validations(road, request),
+            dry_run=dry_run,
+            show=lambda validation, expected: shown.print(*expected_tables(validation, expected), soft_wrap=True),
+        )
+    if as_json:
+        typer.echo(json.dumps(told_outcome(outcome), indent=2))
+    else:
+        for table in outcome_tables(outcome):
+            shown.print(table, soft_wrap=True)
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 def promote(

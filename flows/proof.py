@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
-import polars as pl
-
 import greedylr
 from flows.group_workload import GroupWorkload
-from flows.registration import champion_of, place_of, register_key, register_proof, registered_versions
+from flows.proof_rows import proof_rows
+from flows.registration import champion_of, register_key, register_proof, registered_versions
 from flows.retraining import TRAINING_VERSION, Retrainer
 from flows.road import PORTFOLIO, Learned, Road, group_candidates
 from flows.stage_keys import stage_key
 from greedylr.lookup import bundled_presets, load_preset
-from greedylr.preset import Candidate, Preset, Provenance
-from greedylr.strict_json import encode
+from greedylr.preset import Preset, Provenance
 from models.comparison import INCUMBENT
 from models.fresh_comparison import PRESET, TEST, Rival
 from models.proving import CHAMPION, Plan, Proof, prove
 from models.retraining.job import JobResult
 from pipeline.plots import group_picture
-from pipeline.preset_registry import RegisteredPreset
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +86,7 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
     registered = register_proof(road, learned.group, preset, proof, picture)
-    tables = _rows(road, learned.group, candidates=candidates, proof=proof, preset=preset, registered=registered)
+    tables = proof_rows(road, learned.group, candidates=candidates, proof=proof, preset=preset, registered=registered)
     road.warehouse.finish_stage(learned.group, "prove", key, tables)
     road.warehouse.finish_stage(learned.group, "register", register_key(road, key), {})
     return preset
@@ -220,82 +216,3 @@ def _draw(road: Road, group: str, train: Retrainer, proof: Proof) -> Path:
     curves |= {name: train.curves(TEST, name, proof.control_rates[name]) for name in DRAWN}
     group_picture(path, f"{group}, each schedule at its own rate", curves)
     return path
-
-
-def _rows(
-    road: Road,
-    group: str,
-    *,
-    candidates: Sequence[Candidate],
-    proof: Proof,
-    preset: Preset,
-    registered: RegisteredPreset,
-) -> Mapping[str, pl.DataFrame]:
-    attempt = proof.verdict.attempt
-    version = pl.DataFrame(
-        {
-            "group_name": [group],
-            "attempt": [attempt],
-            **{name: [value] for name, value in place_of(registered).items()},
-            "preset_hash": [preset.content_hash],
-            "preset": [preset.to_json()],
-            "verdict": [proof.verdict.verdict],
-            "created_at": [datetime.now(UTC).replace(tzinfo=None)],
-        }
-    )
-    earlier = road.warehouse.frame("select * from preset_versions where group_name = ?", [group])
-    return {
-        "candidates": pl.DataFrame(
-            {
-                "position": range(len(candidates)),
-                "name": [candidate.name for candidate in candidates],
-                "candidate": [json.dumps(encode(candidate)) for candidate in candidates],
-            }
-        ),
-        "retrainings": _retrainings(proof),
-        "cells": _cell_rows(proof),
-        "mean_regrets": pl.DataFrame(
-            {"schedule_name": list(proof.mean_regrets), "mean_regret": list(proof.mean_regrets.values())}
-        ).with_columns(attempt=pl.lit(attempt)),
-        # Kept for ever: the number of attempts is part of every verdict.
-        "preset_versions": pl.concat([earlier, version], how="vertical_relaxed") if len(earlier) else version,
-    }
-
-
-def _retrainings(proof: Proof) -> pl.DataFrame:
-    parts = [
-        pl.DataFrame(
-            {
-                "purpose": purpose,
-                "schedule_name": results.schedule,
-                "starting_rate": results.starting_rate,
-                "seed": results.seed,
-                "selection_loss": results.selection_loss,
-                "reporting_loss": results.reporting_loss,
-                "diverged": results.diverged,
-            }
-        )
-        for purpose, results in proof.results.items()
-    ]
-    return pl.concat(parts).with_columns(attempt=pl.lit(proof.verdict.attempt))
-
-
-def _cell_rows(proof: Proof) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {
-                "attempt": proof.verdict.attempt,
-                "control": cell.control,
-                "region": cell.region,
-                "starting_rate": cell.starting_rate,
-                "control_rate": cell.control_rate,
-                "difference": cell.difference,
-                "lower": cell.interval.lower,
-                "upper": cell.interval.upper,
-                "level": cell.interval.level,
-                "seeds": cell.seeds,
-                "verdict": cell.verdict,
-            }
-            for cell in proof.cells
-        ]
-    )

@@ -11,11 +11,12 @@ import polars as pl
 from flows.promotion import alias_of
 from flows.road import Road
 from flows.stage_keys import stage_key
-from greedylr.preset import Preset
+from greedylr.preset import Candidate, Preset
 from greedylr.registry import PresetRow, database_file, registered_presets
 from greedylr.strict_json import encode
 from models.comparison import headline
 from models.proving import CHAMPION, Proof
+from models.racing import Race
 from pipeline.preset_registry import RegisteredPreset, register, registered_name
 
 REGISTER_VERSION = 1
@@ -65,10 +66,16 @@ def register_proof(road: Road, group: str, preset: Preset, proof: Proof, picture
             "cells.json": json.dumps([encode(cell) for cell in proof.cells], indent=1),
             "headline.json": json.dumps([{**encode(row), "share": row.share} for row in shares], indent=1),
             "control_rates.json": json.dumps(dict(proof.control_rates), indent=1),
-            "race.json": json.dumps([encode(standing) for standing in proof.race.standings], indent=1),
+            **({} if proof.race is None else {"race.json": _race(proof.race)}),
+            **({} if proof.spending is None else {"spending.json": json.dumps(encode(proof.spending), indent=1)}),
         },
         reason=reason,
     )
+
+
+def _race(race: Race[Candidate]) -> str:
+    account = {"trainings": race.trainings, "trainings_thrown_away": race.trainings_thrown_away}
+    return json.dumps({**account, "standings": [encode(standing) for standing in race.standings]}, indent=1)
 
 
 def register_again(road: Road, group: str, key: str) -> None:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
+from flows.cell_tables import cells_note, cells_table, plain_table, titled, verdict_text
 from flows.refresh import GroupOutcome, PlannedGroup
 from greedylr.preset import Preset
 from greedylr.preset_facts import facts
 from greedylr.schedules import PRIMARY_CONTROL
-from models.cells import REGIONS
-from models.fresh_comparison import PRESET
 from models.group_history import RATE_SOURCES
 from pipeline.ingest_report import IngestReport, SourcePlan, SourceReport
 from pipeline.warehouse import Warehouse
 
-# Short, and hard to read in two lines. An address is never among them: Rich would cut it off where room is short.
-ONE_LINE = ("verdict", "starting rate", "difference", "factor")
 MOST_WIDTH_OF_NAMES = 36
 SCHEDULE_FACTS = ("factor", "patience", "window", "bounds", "extras")
-VERDICT_STYLES = {"better": "green", "non-inferior": "cyan", "undecided": "yellow", "worse": "red"}
 
 
 def ingest_table(report: IngestReport) -> RenderableType:
     """Return one row a source: what was new, what was left out and why, and how fast it went."""
-    table = _table("source", "runs", "points", "points/s", "remark")
+    table = plain_table("source", "runs", "points", "points/s", "remark")
     for source in report.sources:
         unreadable = source.status == "unreadable"
         table.add_row(
@@ -40,12 +35,12 @@ def ingest_table(report: IngestReport) -> RenderableType:
             f"{source.points / source.seconds:,.0f}" if source.points else "",
             Text(source.reason or "", style="" if source.status == "read" else "red"),
         )
-    return _titled("Sources", table)
+    return titled("Sources", table)
 
 
 def ingestion_plan_table(plan: Sequence[SourcePlan]) -> RenderableType:
     """Return one row a source: what an ingestion would do, and how long it would take."""
-    table = _table("source", "runs", "points to copy", "expected time", "remark")
+    table = plain_table("source", "runs", "points to copy", "expected time", "remark")
     for source in plan:
         about = "" if source.is_exact else "about "
         speed = f" ({source.points_per_second:,.0f} points/s in a sample)" if source.points_per_second else ""
@@ -53,13 +48,14 @@ def ingestion_plan_table(plan: Sequence[SourcePlan]) -> RenderableType:
             Text(source.uri),
             _run_counts(source) if source.is_readable else "",
             f"{about}{source.points:,}" if source.is_readable else "",
-            f"{_duration(source.seconds)}{speed}" if source.is_readable else "",
+            f"{duration_text(source.seconds)}{speed}" if source.is_readable else "",
             Text(source.reason or "", style="" if source.is_readable else "red"),
         )
-    return _titled("What would be read; nothing was written", table)
+    return titled("What would be read; nothing was written", table)
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a time in words."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -102,17 +98,17 @@ def runs_overview(warehouse: Warehouse, min_runs: int) -> dict[str, Any]:
 
 def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
     """Return the overview as tables."""
-    sources = _table("source", "runs", "points", "remark")
+    sources = plain_table("source", "runs", "points", "remark")
     for source in overview["sources"]:
         remark = Text(source["reason"] or "", style="" if source["status"] == "read" else "red")
         sources.add_row(Text(source["uri"]), str(source["run_count"]), f"{source['point_count']:,}", remark)
-    yield _titled("Sources", sources)
-    reasons = _table("why not", "runs")
+    yield titled("Sources", sources)
+    reasons = plain_table("why not", "runs")
     for reason, count in overview["not_usable"].items():
         reasons.add_row(reason, str(count))
     trials = f" ({overview['trials']} of all are trials within a run)" if overview["trials"] else ""
-    yield _titled(f"{overview['usable']} of {overview['runs']} runs are usable{trials}", reasons)
-    groups = _table("group", "usable runs", "diverged", "rates", "schedules", "remark")
+    yield titled(f"{overview['usable']} of {overview['runs']} runs are usable{trials}", reasons)
+    groups = plain_table("group", "usable runs", "diverged", "rates", "schedules", "remark")
     for group in overview["groups"]:
         few = group["runs"] < overview["min_runs"]
         sources = group["rate_sources"]
@@ -120,17 +116,17 @@ def runs_tables(overview: dict[str, Any]) -> Iterator[RenderableType]:
         counts = (group["runs"], group["diverged"], rates, group["schedules"])
         advice = f"fewer than {overview['min_runs']}: bundled presets" if few else ""
         groups.add_row(group["group"], *map(str, counts), Text(advice, style="yellow"))
-    yield _titled("Groups", groups)
+    yield titled("Groups", groups)
 
 
 def plan_table(plan: Sequence[PlannedGroup]) -> RenderableType:
     """Return one row a group: what a refresh would retrain."""
-    table = _table("group", "usable runs", "workload", "trainings", "remark")
+    table = plain_table("group", "usable runs", "workload", "trainings", "remark")
     for group in plan:
         workload = group.workload + (" (stand-in)" if group.workload and not group.own_workload else "")
         remark = Text(group.message or "a proof", style="red" if group.status == "failed" else "")
         table.add_row(group.group, str(group.runs), Text(workload), _trainings(group), remark)
-    return _titled("Plan", table)
+    return titled("Plan", table)
 
 
 def _trainings(group: PlannedGroup) -> str:
@@ -149,91 +145,58 @@ def outcome_tables(warehouse: Warehouse, outcomes: Sequence[GroupOutcome]) -> It
     rows = {row["group_name"]: row for row in newest.to_dicts()}
     known = {outcome.group: rows[outcome.group] for outcome in outcomes if outcome.group in rows}
     presets = {group: Preset.from_json(row["preset"]) for group, row in known.items()}
-    table = _table("group", "starting rate", *SCHEDULE_FACTS)
+    table = plain_table("group", "starting rate", *SCHEDULE_FACTS)
     table.columns[0].no_wrap = max(map(len, presets), default=0) <= MOST_WIDTH_OF_NAMES
     for group, preset in presets.items():
         rate = "unknown" if preset.learning_rate is None else f"{preset.learning_rate:.3g}"
         described = facts(preset)
         table.add_row(group, rate, *(described[name] for name in SCHEDULE_FACTS))
     if presets:
-        yield _titled("Presets", table)
+        yield titled("Presets", table)
     for group, preset in presets.items():
         yield _evidence(warehouse, group, preset, f"models:/{known[group]['registered_name']}@{known[group]['alias']}")
-    remarks = _table("group", "status", "remark")
+    remarks = plain_table("group", "status", "remark")
     for outcome in outcomes:
         if outcome.status != "proved":
             style = "red" if outcome.status == "failed" else ""
             remarks.add_row(outcome.group, Text(outcome.status, style=style), Text(outcome.message))
     if remarks.row_count:
-        yield _titled("Nothing proved now" if remarks.row_count == len(outcomes) else "Others", remarks)
+        yield titled("Nothing proved now" if remarks.row_count == len(outcomes) else "Others", remarks)
 
 
 def _evidence(warehouse: Warehouse, group: str, preset: Preset, address: str) -> RenderableType:
     verdict = preset.verdict
     assert verdict is not None  # every registered preset has one
-    words = "than" if verdict.verdict in ("better", "worse") else "against"
+    cells = warehouse.frame("select * from cells where group_name = ?", [group])
     stand_in = "" if verdict.own_workload else f" on the stand-in {verdict.workload}"
-    beside = ""
-    if verdict.primary_control != PRIMARY_CONTROL:
-        beside = f" ({_own_verdict(warehouse, group, PRIMARY_CONTROL)} against tuned {PRIMARY_CONTROL})"
-    title = Text.assemble(
-        (f"{group}: ", "bold"),
-        (f"{verdict.verdict} {words} {verdict.primary_control}{stand_in}", VERDICT_STYLES[verdict.verdict]),
-        f"{beside}, {address}",
-    )
     regrets = warehouse.frame("select schedule_name, mean_regret from mean_regrets where group_name = ?", [group])
     mean_regrets = dict(regrets.iter_rows())
-    note = (
-        "Difference in regret with its interval, each schedule at its own rate: below 0 the preset is better. Then "
-        "from how many starting rates it is as good or better (27, 9 and 3 times below cosine's tuned rate; at it; "
-        "3 and 9 times above), and the control's mean regret over them; the preset's is "
-        f"{mean_regrets[PRESET]:.3f}."
+    beside = ""
+    # A proof on a budget may know cosine at an untuned rate only, or not at all.
+    if verdict.primary_control != PRIMARY_CONTROL and mean_regrets:
+        beside = f" ({_own_verdict(cells, PRIMARY_CONTROL)} against tuned {PRIMARY_CONTROL})"
+    title = Text.assemble((f"{group}: ", "bold"), verdict_text(verdict, stand_in), f"{beside}, {address}")
+    standings = warehouse.frame(
+        "select trainings, survived from race_standings where group_name = ? order by place", [group]
     )
-    return _titled(title, _cells_table(warehouse, group, mean_regrets), note)
-
-
-def _own_verdict(warehouse: Warehouse, group: str, control: str) -> str:
-    cell = warehouse.frame(
-        "select verdict from cells where group_name = ? and control = ? and region = 'own rate'", [group, control]
+    return titled(
+        title,
+        cells_table(cells, mean_regrets),
+        f"{cells_note(mean_regrets)} {_spent(verdict.device_seconds, standings)}",
     )
-    return str(cell["verdict"][0])
 
 
-def _cells_table(warehouse: Warehouse, group: str, mean_regrets: Mapping[str, float]) -> Table:
-    cells = warehouse.frame("select * from cells where group_name = ?", [group])
-    table = _table("control", "difference", "seeds", "verdict", *REGIONS[:-1], "mean regret")
-    for control in cells["control"].unique(maintain_order=True).to_list():
-        regret = f"{mean_regrets[control]:.3f}" if control in mean_regrets else ""
-        table.add_row(*_control_row(control, cells.filter(pl.col("control") == control)), regret)
-    return table
+def _spent(device_seconds: float, standings: pl.DataFrame) -> str:
+    spent = f"The proof took {device_seconds:,.0f} device-seconds"
+    if not len(standings):
+        return f"{spent}."
+    lost = standings.filter(~pl.col("survived"))["trainings"].sum()
+    return (
+        f"{spent}; of the {standings['trainings'].sum()} trainings in which {len(standings)} candidates raced, {lost} "
+        "went into those that lost."
+    )
 
 
-def _control_row(control: str, cells: pl.DataFrame) -> list[str | Text]:
-    own = cells.filter(pl.col("region") == "own rate").to_dicts()[0]
-    shares = []
-    for region in REGIONS[:-1]:
-        verdicts = cells.filter(pl.col("region") == region)["verdict"].to_list()
-        passed = sum(verdict in ("better", "non-inferior") for verdict in verdicts)
-        shares.append(f"{passed} of {len(verdicts)}" if verdicts else "")
-    return [
-        control,
-        # Rich reads [...] as a style.
-        Text(f"{own['difference']:+.3f} [{own['lower']:+.3f}, {own['upper']:+.3f}]"),
-        str(own["seeds"]),
-        Text(own["verdict"], style=VERDICT_STYLES[own["verdict"]]),
-        *shares,
-    ]
-
-
-def _titled(title: str | Text, table: Table, note: str = "") -> RenderableType:
-    """Return a table under its title: Rich would break the title to the width of the table."""
-    heading = Text(title, style="bold") if isinstance(title, str) else title
-    notes = [Text(note, style="dim")] if note else []
-    return Group(heading, *notes, *([table] if table.row_count else []), Text())
-
-
-def _table(*columns: str) -> Table:
-    table = Table(header_style="dim", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ONE_LINE)
-    return table
+def _own_verdict(cells: pl.DataFrame, control: str) -> str:
+    own = cells.filter((pl.col("control") == control) & (pl.col("region") == "own rate"))
+    return str(own["verdict"][0])

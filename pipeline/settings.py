@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from greedylr.registry import DEFAULT_REGISTRY, SQLITE_ADDRESS, anchored
+from pipeline.duration import seconds_of
 from pipeline.since import since_ms
 from pipeline.sources.opening import shown
 
@@ -62,6 +63,11 @@ def _not_empty(value: T) -> T:
 
 def _since(value: str) -> str:
     since_ms(value, datetime.now(UTC))
+    return value
+
+
+def _duration(value: str) -> str:
+    seconds_of(value)
     return value
 
 
@@ -238,6 +244,21 @@ class BudgetSettings(_Table):
         "a whole number >= 1",
         default=4000,
         ge=1,
+    )
+    max_runs: int | None = _key(
+        "Runs that the proof on a workload of yours may take, where each is dear: no candidates are raced then, what\n"
+        "decides most is trained first, and the verdict says what it lacks.",
+        "a whole number >= 10",
+        "a verdict takes 5 paired seeds of two schedules",
+        default=None,
+        example="30",
+        ge=10,
+    )
+    device_time: Annotated[str, AfterValidator(_duration)] | None = _key(
+        "The same as a time of the device; where both are given, both hold.",
+        'a time such as "90s", "30m" or "2h"',
+        default=None,
+        example='"2h"',
     )
     nightly_device_hours: float = _key(
         "What the nightly deployment may spend on retraining workloads of yours; 0 retrains none of them.",

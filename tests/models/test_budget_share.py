@@ -15,9 +15,10 @@ SCALE = RegretScale(reference=0.5, naive=NAIVE)
 CONTROL = Configuration(name="cosine", schedule=CONTROLS["cosine"], learning_rate=0.1)
 
 
-def measured(
-    floors: dict[float, float], *, spread: float = 0.001, max_seeds: int = 20
-) -> tuple[BudgetShare, Asked]:
+Asked = list[tuple[float, str, int]]
+
+
+def measured(floors: dict[float, float], *, spread: float = 0.001, max_seeds: int = 20) -> tuple[BudgetShare, Asked]:
     """Measure a preset whose loss at each share is given; also what was trained: share, name, seeds."""
     asked: Asked = []
 

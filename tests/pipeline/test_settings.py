@@ -57,7 +57,7 @@ def test_the_file_of_init_names_every_key(file: Path) -> None:
     assert list(table["groups"]) == ["by", "min_runs", "NAME"]
     assert list(table["groups"]["NAME"]) == ["workload", "steps", "timeout_minutes", "learning_rate"]
     assert table["roles"] == {"energy/total": "training_loss", "*/sanity_loss": "ignored"}
-    assert list(table["budget"]) == ["max_seeds", "max_replicas", "nightly_device_hours"]
+    assert list(table["budget"]) == ["max_seeds", "max_replicas", "max_runs", "device_time", "nightly_device_hours"]
     assert list(table["promotion"]) == ["mode"]
     # As it stands with every example switched on, the file is valid.
     assert load(file, uncommented.replace("NAME", "mnist-mlp-sgd")).group("mnist-mlp-sgd").steps == 2000

@@ -39,6 +39,7 @@ TABLES = {
     "retrainings": "group_name attempt purpose schedule_name starting_rate seed selection_loss reporting_loss diverged",
     "cells": "group_name attempt control region starting_rate control_rate difference lower upper level seeds verdict",
     "mean_regrets": "group_name attempt schedule_name mean_regret",
+    "race_standings": "group_name attempt place name score rounds trainings survived",
     "preset_versions": "group_name attempt registered_name version alias preset_hash preset verdict created_at",
     "stages": "group_name stage key finished_at",
 }
