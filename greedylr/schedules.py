@@ -123,7 +123,7 @@ class Envelope:
                 plateau = max(1, ramp_steps)
                 return min(1.0, math.sqrt(plateau / (step + 1)))
             case "exponential":
-                return EXPONENTIAL_END**past_ramp
+                return math.pow(EXPONENTIAL_END, past_ramp)
             case "polynomial":
                 return (1.0 - past_ramp) ** POLYNOMIAL_POWER
             case "cosine_restarts":

@@ -7,7 +7,7 @@ so that the procedure is the same for batched replicas, a user's own workload an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from models.candidates import COUNT
 from models.cells import Cell, needs_more_seeds
 from models.common_grid import at_rates, tuned_on_grid, tuned_rates
 from models.comparison import MULTIPLES, compare, mean_regret, preset_verdict
+from models.contenders import CONTROL_CONTENDERS, Contender
 from models.looks import LOOKS
 from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
 from models.racing import Train as TrainCandidates
@@ -66,6 +67,8 @@ class Plan:
     rivals
         By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
         out: nothing is compared with itself.
+    contenders
+        By name, what the preset is compared with at rates tuned for each; `PRIMARY_CONTROL` is one of them.
     max_seeds
         The last look, one of 5, 10, 20.
     max_trainings
@@ -79,8 +82,16 @@ class Plan:
     attempt: int
     usual_rate: float
     rivals: Mapping[str, Rival]
+    contenders: Mapping[str, Contender] = field(default_factory=lambda: CONTROL_CONTENDERS)
     max_seeds: int = LOOKS[-1]
     max_trainings: int
+
+    def __post_init__(self) -> None:
+        if PRIMARY_CONTROL not in self.contenders:
+            raise ValueError(
+                f"contenders must hold {PRIMARY_CONTROL!r}, around whose tuned rate all starting rates lie, got "
+                f"{', '.join(map(repr, self.contenders)) or 'none'}; add it, from models.contenders.CONTENDERS"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,17 +137,21 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     ValueError
         If cosine survives at no rate, or training does not beat the untrained workload.
     """
-    first_look, _ = expected_trainings(rivals=len(plan.rivals), max_seeds=plan.max_seeds)
+    first_look, _ = expected_trainings(
+        rivals=len(plan.rivals), max_seeds=plan.max_seeds, contenders=len(plan.contenders)
+    )
     account = Account(train, plan.max_trainings - first_look)
     search = derive_seeds("search", plan.group, count=SEARCH_SEEDS)
-    primary = {PRIMARY_CONTROL: CONTROLS[PRIMARY_CONTROL]}
+    primary = {PRIMARY_CONTROL: plan.contenders[PRIMARY_CONTROL]}
     broad, _ = tuned_on_grid(
         account, "broad tuning", primary, rate_grid(plan.usual_rate, BROAD_POINTS), search[:BROAD_SEEDS]
     )
     grid = rate_grid(broad[PRIMARY_CONTROL], TUNING_POINTS)
-    control_rates, grid = tuned_on_grid(account, "tuning", CONTROLS, grid, search[:TUNING_SEEDS])
+    control_rates, grid = tuned_on_grid(account, "tuning", plan.contenders, grid, search[:TUNING_SEEDS])
     centre = control_rates[PRIMARY_CONTROL]
-    scale = _scale(account, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS))
+    scale = _scale(
+        account, plan.contenders, control_rates, derive_seeds("reference", plan.group, count=REFERENCE_SEEDS)
+    )
     if not plan.own_workload:
         candidates = [_from_rate_of_stand_in(candidate, centre) for candidate in candidates]
     # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
@@ -169,7 +184,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     )
 
 
-def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
+def expected_trainings(*, rivals: int, max_seeds: int, contenders: int = len(CONTROLS)) -> tuple[int, int]:
     """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
 
     A schedule whose tuned rate is one of the comparison's starting rates takes fewer. Grids that have to be extended
@@ -177,17 +192,17 @@ def expected_trainings(*, rivals: int, max_seeds: int) -> tuple[int, int]:
     """
     search = range(SEARCH_SEEDS)
     raced = sum(each.entrants * len(each.seeds) for each in plan_rounds(COUNT, search)) * len(RACE_MULTIPLES)
-    tuning = BROAD_POINTS * BROAD_SEEDS + (len(CONTROLS) + 1) * TUNING_POINTS * TUNING_SEEDS
+    tuning = BROAD_POINTS * BROAD_SEEDS + (contenders + 1) * TUNING_POINTS * TUNING_SEEDS
     # Each at every starting rate and at its own; cosine's own is one of them by definition.
-    compared = (len(CONTROLS) + 1) * (len(MULTIPLES) + 1) - 1 + rivals
-    before = tuning + len(CONTROLS) * REFERENCE_SEEDS + raced
+    compared = (contenders + 1) * (len(MULTIPLES) + 1) - 1 + rivals
+    before = tuning + contenders * REFERENCE_SEEDS + raced
     return before + compared * LOOKS[0], before + compared * max_seeds
 
 
-def _scale(train: Account, control_rates: Mapping[str, float], seeds: Sequence[int]) -> RegretScale:
-    configurations = [
-        Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate) for name, rate in control_rates.items()
-    ]
+def _scale(
+    train: Account, contenders: Mapping[str, Contender], control_rates: Mapping[str, float], seeds: Sequence[int]
+) -> RegretScale:
+    configurations = [contenders[name].configuration(name, rate) for name, rate in control_rates.items()]
     made = train("reference", configurations, seeds)
     losses = [
         float(np.mean(loss))
@@ -226,7 +241,8 @@ def _with_tuned_rate(train: Account, winner: Candidate, grid: Sequence[float], s
 
     The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
     """
-    made = train("tuning", at_rates({winner.name: winner.schedule}, grid), seeds)
+    configurations = [Configuration(name=winner.name, schedule=winner.schedule, learning_rate=rate) for rate in grid]
+    made = train("tuning", configurations, seeds)
     return replace(winner, learning_rate=tuned_rates(made.results)[winner.name])
 
 
@@ -270,18 +286,15 @@ def _all_configurations(
     preset: Configuration, control_rates: Mapping[str, float], base_rate: float, plan: Plan
 ) -> list[Configuration]:
     rates = [base_rate * multiple for multiple in MULTIPLES]
-    schedules = {preset.name: preset.schedule, **{name: CONTROLS[name] for name in control_rates}}
     everything = [
         preset,
-        *(
-            Configuration(name=name, schedule=CONTROLS[name], learning_rate=rate)
-            for name, rate in control_rates.items()
-        ),
+        *(plan.contenders[name].configuration(name, rate) for name, rate in control_rates.items()),
         *(
             Configuration(name=name, schedule=rival.schedule, learning_rate=rival.learning_rate)
             for name, rival in plan.rivals.items()
         ),
-        *at_rates(schedules, rates),
+        *(replace(preset, learning_rate=rate) for rate in rates),
+        *at_rates(plan.contenders, rates),
     ]
     # A tuned rate is often one of the multiples; trained once, it serves both cells.
     return list({(each.name, f"{each.learning_rate:.9e}"): each for each in everything}.values())

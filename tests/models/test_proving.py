@@ -11,6 +11,7 @@ import pytest
 from greedylr.preset import Candidate
 from greedylr.schedules import CONTROLS, RelativeRule, Schedule
 from models.comparison import INCUMBENT
+from models.contenders import contenders
 from models.proving import CHAMPION, PRESET, Plan, Proof, Rival, expected_trainings, prove
 from models.results import Results
 from models.retraining.job import Configuration
@@ -338,3 +339,20 @@ def test_no_grid_is_extended_beyond_the_allowance() -> None:
         table.asked.clear()
         prove(made(), table, plan(max_trainings=901 + spare, max_seeds=5))
         assert len(rates_tried(table, "cosine")) == rates, spare
+
+
+def test_preset_is_compared_with_the_contenders_that_were_asked_for_and_with_no_other() -> None:
+    table = Table()
+    asked = contenders(["exponential", "cosine"])
+    proof = prove(made(), table, plan(contenders=asked, max_seeds=5))
+    assert list(proof.control_rates) == ["exponential", "cosine"]
+    assert {each.name for each in table.configurations("test")} == {PRESET, "exponential", "cosine"}
+    assert {each.schedule for each in table.configurations("tuning") if each.name == "exponential"} == {
+        asked["exponential"].schedule
+    }
+    assert proof.trainings == expected_trainings(rivals=0, max_seeds=5, contenders=2)[1]
+
+
+def test_contenders_without_the_primary_control_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"contenders must hold 'cosine', .*, got 'linear'; add it"):
+        plan(contenders=contenders(["linear"]))
