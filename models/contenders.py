@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from greedylr.schedules import CONTROLS, FURTHER_CONTROLS, Schedule
+from greedylr.schedules import CONTROLS, FURTHER_CONTROLS, Envelope, Schedule
 from models.retraining.job import Configuration
 from models.retraining.methods import Method
 
@@ -93,4 +93,45 @@ def _of_schedules(schedules: dict[str, Schedule]) -> dict[str, Contender]:
 
 CONTROL_CONTENDERS = _of_schedules(CONTROLS)
 FURTHER_CONTENDERS = _of_schedules(FURTHER_CONTROLS)
-CONTENDERS: dict[str, Contender] = {**CONTROL_CONTENDERS, **FURTHER_CONTENDERS}
+METHOD_CONTENDERS: dict[str, Contender] = {
+    "hypergradient": Contender(
+        method="hypergradient",
+        source="Baydin et al., ICLR 2018",
+        settings="one rate a run, on the workload's optimizer; beta 1 (SGD) or 1e-4 (Adam) starting rates, as theirs",
+    ),
+    "hypergradient_tensor": Contender(
+        method="hypergradient_tensor",
+        source="Baydin et al., ICLR 2018",
+        settings="one rate a weight tensor, else as hypergradient",
+    ),
+    "hypergradient_parameter": Contender(
+        method="hypergradient_parameter",
+        source="Baydin et al., ICLR 2018",
+        settings="one rate a parameter, else as hypergradient",
+    ),
+    "line_search": Contender(
+        method="line_search",
+        source="Vaswani et al., NeurIPS 2019",
+        settings="plain SGD; Armijo with c 0.1, reduction 0.9, growth 2 over a tenth of the run, at most 10 starting rates",
+        learning_rate="where the first search begins, and a tenth of the largest rate",
+    ),
+    "polyak": Contender(
+        method="polyak",
+        source="Loizou et al., AISTATS 2021",
+        settings="plain SGD; c 0.5, least loss 0",
+        learning_rate="the largest rate",
+    ),
+    "schedule_free": Contender(
+        method="schedule_free",
+        source="Defazio et al., NeurIPS 2024; package schedulefree",
+        settings="beta 0.9, ramp over 5 %; SGD for workloads of SGD, else AdamW",
+    ),
+    "prodigy": Contender(
+        schedule=Schedule(envelope=Envelope(shape="cosine")),
+        method="prodigy",
+        source="Mishchenko & Defazio, ICML 2024; package prodigyopt",
+        settings="Adam at estimated rates, times cosine",
+        learning_rate="in multiples of the workload's usual rate, the factor of the estimated rate",
+    ),
+}
+CONTENDERS: dict[str, Contender] = {**CONTROL_CONTENDERS, **FURTHER_CONTENDERS, **METHOD_CONTENDERS}

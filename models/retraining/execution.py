@@ -17,6 +17,12 @@ import torch
 
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
+from models.methods.hypergradient import HypergradientDescent
+from models.methods.line_search import LineSearch
+from models.methods.method_training import MethodTrainer
+from models.methods.polyak import PolyakStep
+from models.methods.prodigy import train_with_prodigy
+from models.methods.schedule_free import train_schedule_free
 from models.retraining.batched_training import train_batched
 from models.retraining.job import (
     Arrays,
@@ -28,7 +34,7 @@ from models.retraining.job import (
     read_job,
     write_result,
 )
-from models.retraining.methods import METHODS, Method
+from models.retraining.methods import METHODS, ONE_BY_ONE, Method
 from models.retraining.replica_count import Progress, ReplicaCount
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, reordered, shortened
@@ -158,7 +164,7 @@ def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> 
     dtype = None if job.dtype is None else getattr(torch, job.dtype)
     records, order = [], []
     for method, chunk in _chunks(job, workload):
-        at_once = len(chunk) if workload.batched else 1
+        at_once = 1 if method in ONE_BY_ONE or not workload.batched else len(chunk)
         order += chunk
         with _seeded(seed):
             records.append(
@@ -179,6 +185,20 @@ def trainer_of(method: Method, workload: Workload) -> Trainer:
     match method:
         case "schedule":
             return train_batched if workload.batched else train_singly
+        case "hypergradient":
+            return MethodTrainer(HypergradientDescent(per="run"))
+        case "hypergradient_tensor":
+            return MethodTrainer(HypergradientDescent(per="tensor"))
+        case "hypergradient_parameter":
+            return MethodTrainer(HypergradientDescent(per="parameter"))
+        case "line_search":
+            return MethodTrainer(LineSearch())
+        case "polyak":
+            return MethodTrainer(PolyakStep())
+        case "schedule_free":
+            return train_schedule_free
+        case "prodigy":
+            return train_with_prodigy
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
 from models.batched_schedule import require_nothing_to_restore
-from models.retraining.methods import METHODS, Method
+from models.retraining.methods import METHODS, Method, require_schedule_for
 from models.workloads.reference import REFERENCES
 
 JOB_FILE, DATA_FILE, RESULT_FILE, CURVES_FILE = "job.json", "data.npz", "result.json", "curves.npz"
@@ -80,6 +80,7 @@ class Configuration:
 
     def __post_init__(self) -> None:
         require_choice("method", self.method, METHODS)
+        require_schedule_for(self.method, self.schedule)
         require_learning_rate(self.learning_rate)
 
 

@@ -1,13 +1,19 @@
 import pytest
 
 from greedylr.schedules import CONTROLS, NAMED_CONTROLS
-from models.contenders import CONTENDERS, CONTROL_CONTENDERS, contenders
+from models.contenders import CONTENDERS, CONTROL_CONTENDERS, METHOD_CONTENDERS, contenders
+from models.retraining.methods import METHODS
 
 
 def test_every_named_control_contends_with_its_own_schedule() -> None:
     assert list(CONTROL_CONTENDERS) == list(CONTROLS)
     for name, schedule in NAMED_CONTROLS.items():
         assert (CONTENDERS[name].schedule, CONTENDERS[name].method) == (schedule, "schedule")
+
+
+def test_every_method_contends_under_its_own_name() -> None:
+    assert [*METHOD_CONTENDERS] == [method for method in METHODS if method != "schedule"]
+    assert all(name == contender.method for name, contender in METHOD_CONTENDERS.items())
 
 
 def test_contenders_are_found_by_name_in_the_order_asked_for() -> None:
