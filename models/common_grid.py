@@ -49,6 +49,7 @@ def tuned_rates(results: Results) -> dict[str, float]:
     ValueError
         If the primary control survives nowhere.
     """
+    results = results.without_failed_seeds()
     diverged = results.has_diverged(results.selection_loss)
     lost = [name for name in results.schedules() if diverged[results.schedule == name].all()]
     rates = results.starting_rate

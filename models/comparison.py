@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from greedylr.schedules import PRIMARY_CONTROL
 from greedylr.verdict import MARGIN, Verdict
-from models.cells import REGIONS, Cell, Region, judge, region_of
+from models.cells import REGIONS, Cell, Region, judge, judge_what_is_left, region_of
 from models.looks import LOOKS
 from models.regret import RegretScale, regret
 from models.results import Results
@@ -148,7 +148,11 @@ def mean_regret(
     scale: RegretScale,
     multiples: Sequence[float] = MULTIPLES,
 ) -> float:
-    """Return a schedule's mean regret over starting rates, each with equal weight whatever its number of seeds."""
+    """Return a schedule's mean regret over starting rates, each with equal weight whatever its number of seeds.
+
+    Trainings that failed are left out where others of their seed failed too, and else have diverged.
+    """
+    results = results.without_failed_seeds()
     regrets = regret(results.reporting_loss, scale, results.diverged)
     rows = [results.rows(schedule, base_rate * multiple) for multiple in multiples]
     return float(np.mean([regrets[each].mean() for each in rows]))
@@ -205,18 +209,23 @@ def _cell(
     looks: tuple[int, ...],
 ) -> Cell:
     regrets = regret(results.reporting_loss, scale, results.diverged)
-    judgement = judge(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
+    failed = results.failed[rows] | results.failed[control_rows]
+    starting_rate, control_rate = (float(results.starting_rate[each[0]]) for each in (rows, control_rows))
+    rows, control_rows = rows[~failed], control_rows[~failed]
+    judged = judge_what_is_left if failed.any() else judge
+    judgement = judged(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
     diverged = results.has_diverged(results.reporting_loss)
     lost, control_lost = diverged[rows[: judgement.seeds]], diverged[control_rows[: judgement.seeds]]
     return Cell(
         **vars(judgement),
         control=control,
         region=region,
-        starting_rate=float(results.starting_rate[rows[0]]),
-        control_rate=float(results.starting_rate[control_rows[0]]),
+        starting_rate=starting_rate,
+        control_rate=control_rate,
         only_preset_diverged=int(np.sum(lost & ~control_lost)),
         only_control_diverged=int(np.sum(control_lost & ~lost)),
         both_diverged=int(np.sum(lost & control_lost)),
+        failed=int(failed.sum()),
     )
 
 

@@ -149,10 +149,12 @@ class ReplicaResult:
     selection_loss, reporting_loss
         Final losses; None where it diverged.
     initial_reporting_loss
-        Of the untrained weights.
+        Of the untrained weights; None where it failed.
     diverged_step
         The first step whose loss, or whose new weights, were not finite; the job's `total_steps` where only the final
         evaluation was not; None where it did not diverge.
+    failed
+        Why it could not be trained, which says nothing of its configuration; None where it was.
     """
 
     configuration: int
@@ -161,8 +163,9 @@ class ReplicaResult:
     seed: int
     selection_loss: float | None
     reporting_loss: float | None
-    initial_reporting_loss: float
+    initial_reporting_loss: float | None
     diverged_step: int | None
+    failed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
