@@ -44,7 +44,9 @@ def recorded_differences(workload: str, seeds: int) -> NDArray[np.float64]:
     with tempfile.TemporaryDirectory() as folder, np.load(prepare(REFERENCES[workload].dataset, Path(folder))) as data:
         result = run_job(job, dict(data), progress=_progress)
     losses = np.array([np.nan if row.reporting_loss is None else row.reporting_loss for row in result.rows])
-    naive = float(np.mean([row.initial_reporting_loss for row in result.rows]))
+    naive = float(
+        np.mean([row.initial_reporting_loss for row in result.rows if row.initial_reporting_loss is not None])
+    )
     regrets = regret(losses, RegretScale(reference=float(np.nanmin(losses)), naive=naive))
     return np.asarray(regrets[0::2] - regrets[1::2])
 

@@ -247,7 +247,11 @@ def validate(
         typer.Option(metavar="GROUP", help="A group of the settings: its workload, its incumbent, the preset's rate."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="CONTROLS", help="Names with commas; cosine always. By default all controls.")
+        str | None,
+        typer.Option(
+            metavar="CONTROLS",
+            help="Names with commas, such as hypergradient,line_search; cosine always. By default the controls.",
+        ),
     ] = None,
     budget: Annotated[
         str | None,
@@ -287,7 +291,7 @@ def validate(
     from flows.budget_settings import budget_of
     from flows.road import Road
     from flows.validation import Means
-    from flows.validation_request import Request, controls_named, max_seeds_of, validations
+    from flows.validation_request import Request, contenders_named, max_seeds_of, validations
     from flows.validation_run import run_validations, told_outcome
     from flows.validation_tables import expected_tables, outcome_tables
     from greedylr.lookup import load_preset
@@ -298,7 +302,7 @@ def validate(
         workloads=tuple(workload or ()),
         group=group,
         means=Means(
-            controls=controls_named(against),
+            contenders=contenders_named(against),
             max_seeds=max_seeds_of(seeds, settings),
             max_trainings=settings.budget.max_replicas,
             budget=budget_of(budget, max_runs),

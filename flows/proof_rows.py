@@ -71,6 +71,7 @@ def retraining_rows(proof: Proof) -> pl.DataFrame:
                 "selection_loss": results.selection_loss,
                 "reporting_loss": results.reporting_loss,
                 "diverged": results.diverged,
+                "failed": results.failed,
             }
         )
         for purpose, results in proof.results.items()
@@ -94,6 +95,7 @@ def cell_rows(proof: Proof) -> pl.DataFrame:
                 "level": cell.interval.level,
                 "seeds": cell.seeds,
                 "verdict": cell.verdict,
+                "failed": cell.failed,
             }
             for cell in proof.cells
         ]

@@ -33,7 +33,7 @@ from pipeline.datasets import prepare
 
 # Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
 # change in the scheduler's rule, the training, an optimizer or a reference workload, or its result another form.
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Retrainer:
     def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
         """Train every configuration with every seed."""
         result = self.train(purpose, configurations, seeds)
-        naive = {row.seed: row.initial_reporting_loss for row in result.rows}
+        naive = {row.seed: loss for row in result.rows if (loss := row.initial_reporting_loss) is not None}
         return Trainings(
             results=results_of(result),
             naive_loss=float(np.mean(list(naive.values()))),
@@ -158,4 +158,5 @@ def results_of(result: JobResult) -> Results:
         selection_loss=np.array([nan if row.selection_loss is None else row.selection_loss for row in rows]),
         reporting_loss=np.array([nan if row.reporting_loss is None else row.reporting_loss for row in rows]),
         diverged=np.array([row.diverged_step is not None for row in rows]),
+        failed=np.array([row.failed is not None for row in rows]),
     )

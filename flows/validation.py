@@ -14,11 +14,13 @@ from flows.retraining import Retrainer
 from flows.road import Road
 from flows.training_cost import TrainingCost, training_cost
 from greedylr.preset import Candidate, Preset
-from greedylr.schedules import PRIMARY_CONTROL, Schedule
+from greedylr.schedules import PRIMARY_CONTROL
 from models.budget_plan import Budget, PlannedStep, expected_steps
 from models.budget_share import BudgetShare, budget_share
 from models.budgeted_proof import first_standing, prove_within_budget
-from models.comparison import INCUMBENT
+from models.comparison import INCUMBENT, primary_cell
+from models.contenders import Contender
+from models.decisive_seeds import why_undecided
 from models.fresh_comparison import PRESET, Rival
 from models.pooled import WorkloadCells
 from models.proving import Plan, Proof, expected_trainings, prove_preset
@@ -33,7 +35,7 @@ class Means:
 
     Parameters
     ----------
-    controls
+    contenders
         What it is compared with.
     max_seeds
         The last look.
@@ -45,7 +47,7 @@ class Means:
         Whether the budget share is measured as well.
     """
 
-    controls: Mapping[str, Schedule]
+    contenders: Mapping[str, Contender]
     max_seeds: Literal[5, 10, 20]
     max_trainings: int
     budget: Budget | None = None
@@ -126,6 +128,12 @@ class Validated:
     share: BudgetShare | None = None
 
     @property
+    def remark(self) -> str:
+        """What the verdict lacks, in words; empty where it lacks nothing."""
+        spending = self.proof.spending
+        return why_undecided(primary_cell(self.proof.cells)) if spending is None else spending.remark
+
+    @property
     def cells(self) -> WorkloadCells:
         """The cells, as figures over workloads take them."""
         return WorkloadCells(
@@ -161,7 +169,7 @@ def expected(validation: Validation, cost: TrainingCost | None = None) -> Expect
     first_look, most = expected_trainings(
         rivals=len(plan.rivals),
         max_seeds=means.max_seeds,
-        controls=len(plan.controls),
+        contenders=len(plan.contenders),
         raced=False,
         tuned=not validation.keeps_rate,
     )
@@ -228,7 +236,7 @@ def _plan(validation: Validation) -> Plan:
         attempt=validation.attempt,
         usual_rate=rate,
         rivals=rivals,
-        controls=validation.means.controls,
+        contenders=validation.means.contenders,
         max_seeds=validation.means.max_seeds,
         max_trainings=validation.means.max_trainings,
     )
@@ -247,10 +255,6 @@ def _share(validation: Validation, plan: Plan, proof: Proof, train: Retrainer) -
     def train_at(share: float) -> Train:
         return Retrainer(with_steps(road, group, round(share * full)), group, validation.workload)
 
-    control = Configuration(
-        name=PRIMARY_CONTROL,
-        schedule=plan.controls[PRIMARY_CONTROL],
-        learning_rate=proof.control_rates[PRIMARY_CONTROL],
-    )
+    control = plan.contenders[PRIMARY_CONTROL].configuration(PRIMARY_CONTROL, proof.control_rates[PRIMARY_CONTROL])
     preset = Configuration(name=PRESET, schedule=proof.winner.schedule, learning_rate=proof.winner.learning_rate)
     return budget_share(train_at, preset, control, proof.scale, attempt=plan.attempt, max_seeds=plan.max_seeds)

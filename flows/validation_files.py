@@ -88,7 +88,7 @@ def told(validated: Validated) -> dict[str, Any]:
         "device": validation.road.device,
         "steps": validation.road.settings.group(validation.group).steps,
         "verdict": encode(proof.verdict),
-        "remark": "" if spending is None else spending.remark,
+        "remark": validated.remark,
         "headline": [{**encode(row), "share": row.share} for row in headline(proof.cells)],
         "base_rate": proof.base_rate,
         "control_rates": dict(proof.control_rates),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,13 +15,14 @@ from flows.road import Road
 from flows.validation import Means, Validation
 from flows.validation_files import attempt_of, slug, validation_folder
 from greedylr.preset import Preset
-from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
+from greedylr.schedules import PRIMARY_CONTROL
+from models.contenders import CONTROL_CONTENDERS, Contender, contenders
 from models.workloads.reference import REFERENCES
 from pipeline.settings import WORKLOAD, GroupSettings, Settings
 
 
-def controls_named(names: str | None) -> dict[str, Schedule]:
-    """Return the controls of a list with commas, the primary one always among them; all of them for None.
+def contenders_named(names: str | None) -> Mapping[str, Contender]:
+    """Return the contenders of a list with commas, the primary control always among them; the frozen list for None.
 
     Raises
     ------
@@ -28,12 +30,9 @@ def controls_named(names: str | None) -> dict[str, Schedule]:
         For a name that is none.
     """
     if names is None:
-        return dict(CONTROLS)
+        return CONTROL_CONTENDERS
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in CONTROLS]
-    if unknown or not wanted:
-        raise ValueError(f"--against must name some of {', '.join(CONTROLS)}, got {names!r}")
-    return {name: CONTROLS[name] for name in dict.fromkeys((PRIMARY_CONTROL, *wanted))}
+    return contenders(dict.fromkeys((PRIMARY_CONTROL, *wanted)))
 
 
 def max_seeds_of(seeds: int | None, settings: Settings) -> Literal[5, 10, 20]:

@@ -71,8 +71,8 @@ def validated_tables(validated: Validated) -> Iterator[RenderableType]:
         (f"{validation.preset.name} on {validation.workload.name}: ", "bold"), verdict_text(proof.verdict)
     )
     yield titled(title, cells_table(cell_rows(proof), proof.mean_regrets), cells_note(proof.mean_regrets))
-    if proof.spending is not None and proof.spending.remark:
-        yield Text(f"{proof.spending.remark}.", style="yellow")
+    if validated.remark:
+        yield Text(f"{validated.remark}.\n", style="yellow")
     yield _headline_table(headline(proof.cells))
     yield from _rates(validated)
     if validated.share is not None:

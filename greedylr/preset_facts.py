@@ -16,6 +16,9 @@ SHAPES = {
     "step": "tenfold down at 1/2 and 3/4",
     "one_cycle": "one cycle",
     "inverse_sqrt": "inverse square root",
+    "exponential": "exponential to a hundredth",
+    "polynomial": "parabola to zero",
+    "cosine_restarts": "three cosines to zero, each twice as long as the one before",
 }
 OWN, STAND_IN = "the group's own workload", "a reference workload, standing in"
 STAGES = {

@@ -11,6 +11,8 @@ from greedylr.strict_json import shorten
 Document = dict[str, Any]
 Migration = Callable[[Document], Document]
 
+# A further choice for a field that is there, such as a new shape of envelope, is no new version: readers that lack it
+# refuse the presets that use it, by name, and go on reading all others.
 SCHEMA_VERSION = 2
 
 

@@ -15,7 +15,7 @@ from greedylr.parameter_groups import HasParameterGroups, parameter_groups, read
 from greedylr.preset import Preset, require_learning_rate
 from greedylr.rule import require_choice, require_kind
 from greedylr.scheduler import GreedyLR
-from greedylr.schedules import CONTROLS
+from greedylr.schedules import NAMED_CONTROLS
 from greedylr.snapshots import SnapshotPlace
 from greedylr.strict_json import decode, encode, parse, shorten
 
@@ -32,7 +32,7 @@ class NamedControl:
     Parameters
     ----------
     control
-        A name in `greedylr.CONTROLS`.
+        A name in `greedylr.schedules.NAMED_CONTROLS`.
     learning_rate
         > 0, the rate to start from; None takes the optimizer's.
     """
@@ -47,7 +47,7 @@ class NamedControl:
                 f"schema_version must be {SCHEMA_VERSION}, got {shorten(self.schema_version)}; a file of a newer "
                 "schema needs a newer greedylr: pip install --upgrade greedylr"
             )
-        require_choice("control", self.control, tuple(CONTROLS))
+        require_choice("control", self.control, tuple(NAMED_CONTROLS))
         if self.learning_rate is not None:
             require_learning_rate(self.learning_rate)
 
@@ -150,7 +150,7 @@ class LoadedControl:
         snapshots: SnapshotPlace = "device",
     ) -> GreedyLR:
         """As `LoadedSchedule.attach`."""
-        schedule = CONTROLS[self.name].resolve(total_steps, steps_per_evaluation=steps_per_evaluation)
+        schedule = NAMED_CONTROLS[self.name].resolve(total_steps, steps_per_evaluation=steps_per_evaluation)
         groups = parameter_groups(optimizer)
         for group in groups:
             require_learning_rate(read_rate(group))

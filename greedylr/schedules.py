@@ -24,13 +24,29 @@ from greedylr.rule import (
     require_share,
 )
 
-Shape = Literal["constant", "final_anneal", "wsd", "linear", "cosine", "step", "one_cycle", "inverse_sqrt"]
+Shape = Literal[
+    "constant",
+    "final_anneal",
+    "wsd",
+    "linear",
+    "cosine",
+    "step",
+    "one_cycle",
+    "inverse_sqrt",
+    "exponential",
+    "polynomial",
+    "cosine_restarts",
+]
 
 STEP_MILESTONES = (0.5, 0.75)
 STEP_DECAY = 0.1
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
+EXPONENTIAL_END = 0.01
+# 1 would be "linear", and 0.9 (what segmentation uses) hardly differs from it.
+POLYNOMIAL_POWER = 2
+RESTART_CYCLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +60,9 @@ class Envelope:
         under "final_anneal" the rule stops there, under "wsd" it goes on. "linear" and "cosine" fall to zero from the
         end of the ramp. "step" multiplies by 0.1 at 1/2 and 3/4 of the run. "one_cycle" is Smith & Topin's with cosine
         ramps (rise over 30 % from 1/25, fall to 1e-4 / 25). "inverse_sqrt" falls with the square root of the step after
-        the ramp.
+        the ramp. The next three are measured from the end of the ramp, too: "exponential" falls by the same factor each
+        step, to 0.01 at the end; "polynomial" as (1 - progress)^2; "cosine_restarts" is SGDR (Loshchilov & Hutter,
+        ICLR 2017): three cosines from 1 to zero, each twice as long as the one before.
     ramp
         In [0, 1): share of the run over which the rate rises linearly from zero. Of r steps the first has 1/r and the
         last 1: `transformers` and torch start at 0/r, a step that trains nothing.
@@ -104,6 +122,12 @@ class Envelope:
             case "inverse_sqrt":
                 plateau = max(1, ramp_steps)
                 return min(1.0, math.sqrt(plateau / (step + 1)))
+            case "exponential":
+                return math.pow(EXPONENTIAL_END, past_ramp)
+            case "polynomial":
+                return (1.0 - past_ramp) ** POLYNOMIAL_POWER
+            case "cosine_restarts":
+                return _cosine_restarts(past_ramp)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +372,13 @@ def _one_cycle(progress: float) -> float:
     return high + (low - high) * (1 + math.cos(math.pi * share)) / 2
 
 
+def _cosine_restarts(progress: float) -> float:
+    # Cycles of lengths 1, 2, 4 ... end at 1, 3, 7 ...
+    place = progress * (2**RESTART_CYCLES - 1)
+    cycle = math.floor(math.log2(place + 1))
+    return (1 + math.cos(math.pi * (place + 1 - 2**cycle) / 2**cycle)) / 2
+
+
 PLATEAU = RelativeRule(
     factor=0.5, increase_factor=1.0, patience=0.05, threshold=1e-4, threshold_mode="rel", min_lr=1e-3, interval=0.025
 )
@@ -382,3 +413,11 @@ CONTROLS: dict[str, Schedule] = {
     "greedy_smooth50_cosine": Schedule(envelope=Envelope(shape="cosine"), rule=SMOOTH_50),
 }
 PRIMARY_CONTROL = "cosine"
+
+# What presets are compared with on request; it is in no headline, so that the frozen list stays what it is.
+FURTHER_CONTROLS: dict[str, Schedule] = {
+    "exponential": Schedule(envelope=Envelope(shape="exponential", ramp=0.05)),
+    "polynomial": Schedule(envelope=Envelope(shape="polynomial", ramp=0.05)),
+    "cosine_restarts": Schedule(envelope=Envelope(shape="cosine_restarts", ramp=0.05)),
+}
+NAMED_CONTROLS = CONTROLS | FURTHER_CONTROLS

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from greedylr.preset import Candidate
-from greedylr.schedules import PRIMARY_CONTROL
+from greedylr.schedules import PRIMARY_CONTROL, Schedule
 from models.budget_plan import Budget, Looked, Pair, Spending, Standing, Step, StepTaken, steps_worth_taking
 from models.cells import Cell, is_decided
 from models.common_grid import tuned_on_grid
 from models.comparison import INCUMBENT, judged_pair, preset_verdict
-from models.decisive_seeds import seeds_to_decide
+from models.contenders import Contender
+from models.decisive_seeds import why_undecided
 from models.fresh_comparison import PRESET, TEST, fresh_seeds
 from models.looks import LOOKS
 from models.proving import Plan, Proof, true_rivals
@@ -46,12 +47,12 @@ def first_standing(preset: Candidate, plan: Plan, *, keep_rate: bool, used: Sequ
         primary = Pair(PRIMARY_CONTROL, own_rate, plan.usual_rate, "own rate")
     else:
         primary = Pair(INCUMBENT, own_rate, rival.learning_rate, "own rate")
-    order = dict.fromkeys((*used, PRIMARY_CONTROL, *FIRST_CONTROLS, *plan.controls))
+    order = dict.fromkeys((*used, PRIMARY_CONTROL, *FIRST_CONTROLS, *plan.contenders))
     return Standing(
         primary=primary,
         base_rate=plan.usual_rate,
         schedules_to_tune=1 if keep_rate else 2,
-        further_controls=[name for name in order if name in plan.controls and name != primary.control],
+        further_controls=[name for name in order if name in plan.contenders and name != primary.control],
         max_seeds=plan.max_seeds,
     )
 
@@ -127,8 +128,10 @@ class _Proof:
         self._seconds_each = seconds_each
         self._account = Account(train, 0)
         self._taken: list[StepTaken] = []
-        self._schedules = {**plan.controls, PRESET: preset.schedule}
-        self._schedules |= {name: rival.schedule for name, rival in true_rivals(plan, preset).items()}
+        self._contenders = {**plan.contenders, PRESET: _untuned(preset.schedule, preset.origin)}
+        self._contenders |= {
+            name: _untuned(rival.schedule, "the group's own") for name, rival in true_rivals(plan, preset).items()
+        }
         # From the rate at which the preset begins: tuning must not change the seeds, which its pairs share.
         begins = Configuration(name=PRESET, schedule=preset.schedule, learning_rate=standing.primary.preset_rate)
         self._seeds = fresh_seeds(begins, plan.attempt, plan.max_seeds)
@@ -196,7 +199,7 @@ class _Proof:
         rates, _ = tuned_on_grid(
             self._account,
             "tuning",
-            {name: self._schedules[name] for name in names},
+            {name: self._contenders[name] for name in names},
             rate_grid(standing.base_rate, TUNING_POINTS),
             search_seeds(self._plan.group)[:TUNING_SEEDS],
         )
@@ -212,7 +215,7 @@ class _Proof:
     def _look(self, pair: Pair, seeds: int) -> None:
         wanted: dict[int, list[Configuration]] = {}
         for name, rate in ((PRESET, pair.preset_rate), (pair.control, pair.control_rate)):
-            configuration = Configuration(name=name, schedule=self._schedules[name], learning_rate=rate)
+            configuration = self._contenders[name].configuration(name, rate)
             wanted.setdefault(self._seeds_of(name, rate), []).append(configuration)
         for there, configurations in wanted.items():
             if there < seeds:
@@ -263,6 +266,7 @@ class _Proof:
         A budget leaves no reference seeds. The reference enters a difference of regrets only by the scale's length, so
         that it moves what counts as the margin a little, and never the sign of a difference.
         """
+        results = results.without_failed_seeds()
         losses = results.reporting_loss
         lost = results.has_diverged(losses)
         rows = [results.rows(name, rate) for name in results.schedules() for rate in results.rates(name)]
@@ -281,19 +285,11 @@ class _Proof:
         return self._scale
 
 
+def _untuned(schedule: Schedule, source: str) -> Contender:
+    return Contender(schedule=schedule, source=source, settings="as it is")
+
+
 def _remark(cell: Cell, *, tuned: bool) -> str:
     """Return in words what a verdict lacks; empty where it lacks nothing."""
-    words = []
-    if not tuned:
-        words.append(f"{cell.control} ran at the usual rate {cell.control_rate:.3g}, which was not tuned")
-    if cell.verdict == "undecided":
-        interval = cell.interval
-        reason = f"after {cell.seeds} pairs the difference lies in [{interval.lower:+.3f}, {interval.upper:+.3f}]"
-        seeds = seeds_to_decide(cell)
-        if seeds is None:
-            words.append(f"{reason}, and no number of runs would decide it at this spread")
-        else:
-            words.append(
-                f"{reason}; at this spread {seeds} pairs would decide it, {2 * (seeds - cell.seeds)} more runs"
-            )
-    return "; ".join(words)
+    untuned = "" if tuned else f"{cell.control} ran at the usual rate {cell.control_rate:.3g}, which was not tuned"
+    return "; ".join(each for each in (untuned, why_undecided(cell)) if each)

@@ -60,6 +60,8 @@ class Cell(Judgement):
         Of the schedule, and of the control; equal but for "own rate".
     only_preset_diverged, only_control_diverged, both_diverged
         Pairs of which one or both diverged. Two diverged tie: their difference is 0.
+    failed
+        Pairs that are missing because one or both could not be trained.
     """
 
     control: str
@@ -69,6 +71,7 @@ class Cell(Judgement):
     only_preset_diverged: int
     only_control_diverged: int
     both_diverged: int
+    failed: int
 
 
 def region_of(multiple: float) -> Region:
@@ -128,6 +131,29 @@ def judge(differences: ArrayLike, *, margin: float = MARGIN, looks: tuple[int, .
         if is_decided(judgement, margin):
             return judgement
     return judgement
+
+
+def judge_what_is_left(differences: ArrayLike, *, margin: float = MARGIN, looks: tuple[int, ...] = LOOKS) -> Judgement:
+    """Return the judgement where some pairs could not be trained: at the last look for which enough are left.
+
+    With fewer than the first look needs it is undecided, whatever they say. Its interval is then [-1, 1], from a
+    control that diverged where the preset is as good as the reference, to the opposite.
+
+    Parameters
+    ----------
+    differences
+        Of the pairs that were trained, in the order of the seeds, (n_pairs,); there may be none.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if reached := [look for look in looks if look <= len(values)]:
+        return judge(values[: reached[-1]], margin=margin, looks=looks)
+    return Judgement(
+        difference=float(values.mean()) if len(values) else 0.0,
+        interval=Interval(lower=-1.0, upper=1.0, level=level_at(looks[0], looks)),
+        seeds=len(values),
+        verdict="undecided",
+        lenient=False,
+    )
 
 
 def is_decided(judgement: Judgement, margin: float = MARGIN) -> bool:

@@ -1,4 +1,4 @@
-"""One grid of starting rates for all schedules: everyone has the same trials, and where one needs more all get them."""
+"""One grid of rates for all contenders: everyone has the same trials, and where one needs more all get them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from greedylr.schedules import PRIMARY_CONTROL, Schedule
+from greedylr.schedules import PRIMARY_CONTROL
+from models.contenders import Contender
 from models.results import Results, concatenate
 from models.retraining.job import Configuration
 from models.training_account import Account
@@ -17,22 +18,22 @@ MOST_EXTENSIONS = 3
 
 
 def tuned_on_grid(
-    train: Account, purpose: str, schedules: Mapping[str, Schedule], grid: list[float], seeds: Sequence[int]
+    train: Account, purpose: str, contenders: Mapping[str, Contender], grid: list[float], seeds: Sequence[int]
 ) -> tuple[dict[str, float], list[float]]:
-    """Return the tuned rates and the grid, extended for all schedules alike while an optimum lies on its edge.
+    """Return the tuned rates and the grid, extended for all contenders alike while an optimum lies on its edge.
 
     Raises
     ------
     ValueError
         If the primary control survives nowhere.
     """
-    results = train(purpose, at_rates(schedules, grid), seeds).results
+    results = train(purpose, at_rates(contenders, grid), seeds).results
     for _ in range(MOST_EXTENSIONS):
         beyond = sorted({rate for rates in needs_extension(results).values() for rate in rates})
-        # One more than the schedules: the winner will be tuned on the same grid.
-        if not beyond or not train.spares(len(beyond) * (len(schedules) + 1) * len(seeds)):
+        # One more than the contenders: the winner will be tuned on the same grid.
+        if not beyond or not train.spares(len(beyond) * (len(contenders) + 1) * len(seeds)):
             break
-        results = concatenate([results, train(purpose, at_rates(schedules, beyond), seeds).results])
+        results = concatenate([results, train(purpose, at_rates(contenders, beyond), seeds).results])
         grid = sorted([*grid, *beyond])
     return tuned_rates(results), grid
 
@@ -48,6 +49,7 @@ def tuned_rates(results: Results) -> dict[str, float]:
     ValueError
         If the primary control survives nowhere.
     """
+    results = results.without_failed_seeds()
     diverged = results.has_diverged(results.selection_loss)
     lost = [name for name in results.schedules() if diverged[results.schedule == name].all()]
     rates = results.starting_rate
@@ -64,10 +66,6 @@ def tuned_rates(results: Results) -> dict[str, float]:
     return {name: tuned.get(name, float(rates.min())) for name in results.schedules()}
 
 
-def at_rates(schedules: Mapping[str, Schedule], rates: Sequence[float]) -> list[Configuration]:
-    """Return every schedule at every rate."""
-    return [
-        Configuration(name=name, schedule=schedule, learning_rate=rate)
-        for name, schedule in schedules.items()
-        for rate in rates
-    ]
+def at_rates(contenders: Mapping[str, Contender], rates: Sequence[float]) -> list[Configuration]:
+    """Return every contender at every rate."""
+    return [contender.configuration(name, rate) for name, contender in contenders.items() for rate in rates]

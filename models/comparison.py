@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from greedylr.schedules import PRIMARY_CONTROL
 from greedylr.verdict import MARGIN, Verdict
-from models.cells import REGIONS, Cell, Region, judge, region_of
+from models.cells import REGIONS, Cell, Region, judge, judge_what_is_left, region_of
 from models.looks import LOOKS
 from models.regret import RegretScale, regret
 from models.results import Results
@@ -23,6 +23,7 @@ from models.results import Results
 # Starting rates in multiples of cosine's tuned rate.
 MULTIPLES = (1 / 27, 1 / 9, 1 / 3, 1.0, 3.0, 9.0)
 INCUMBENT = "incumbent"
+LEAST_PAIRS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,18 +134,23 @@ def judged_pair(
     """Return the cell of one preset and one control, each a name and a starting rate; errors as `compare`."""
     rows, control_rows = _paired_rows(results, preset, control, looks)
     regrets = regret(results.reporting_loss, scale, results.diverged)
-    judgement = judge(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
+    failed = results.failed[rows] | results.failed[control_rows]
+    starting_rate, control_rate = (float(results.starting_rate[each[0]]) for each in (rows, control_rows))
+    rows, control_rows = rows[~failed], control_rows[~failed]
+    judged = judge_what_is_left if failed.any() else judge
+    judgement = judged(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
     diverged = results.has_diverged(results.reporting_loss)
     lost, control_lost = diverged[rows[: judgement.seeds]], diverged[control_rows[: judgement.seeds]]
     return Cell(
         **vars(judgement),
         control=control[0],
         region=region,
-        starting_rate=float(results.starting_rate[rows[0]]),
-        control_rate=float(results.starting_rate[control_rows[0]]),
+        starting_rate=starting_rate,
+        control_rate=control_rate,
         only_preset_diverged=int(np.sum(lost & ~control_lost)),
         only_control_diverged=int(np.sum(control_lost & ~lost)),
         both_diverged=int(np.sum(lost & control_lost)),
+        failed=int(failed.sum()),
     )
 
 
@@ -181,7 +187,11 @@ def mean_regret(
     scale: RegretScale,
     multiples: Sequence[float] = MULTIPLES,
 ) -> float:
-    """Return a schedule's mean regret over starting rates, each with equal weight whatever its number of seeds."""
+    """Return a schedule's mean regret over starting rates, each with equal weight whatever its number of seeds.
+
+    Trainings that failed are left out where others of their seed failed too, and else have diverged.
+    """
+    results = results.without_failed_seeds()
     regrets = regret(results.reporting_loss, scale, results.diverged)
     rows = [results.rows(schedule, base_rate * multiple) for multiple in multiples]
     return float(np.mean([regrets[each].mean() for each in rows]))
@@ -209,8 +219,19 @@ def preset_verdict(
     margin: float = MARGIN,
     control_tuned: bool = True,
 ) -> Verdict:
-    """Return the verdict of a preset: that of its primary cell, with the counts of all others beside it."""
+    """Return the verdict of a preset: that of its primary cell, with the counts of all others beside it.
+
+    Raises
+    ------
+    ValueError
+        If there is no primary cell, or nearly all of its pairs could not be trained.
+    """
     primary = primary_cell(cells)
+    if primary.seeds < LEAST_PAIRS:
+        raise ValueError(
+            f"a verdict needs at least {LEAST_PAIRS} pairs against {primary.control}, got {primary.seeds}, since "
+            f"{primary.failed} could not be trained; mend what makes the workload fail, and prove again"
+        )
     counts: Counter[str] = Counter(cell.verdict for cell in distinct(cells))
     return Verdict(
         verdict=primary.verdict,

@@ -7,11 +7,26 @@ import math
 from scipy import stats
 
 from greedylr.verdict import MARGIN
-from models.cells import Judgement
+from models.cells import Cell, Judgement
 from models.looks import LOOKS, level_at, next_look
 
 # Beyond this many nobody trains: the answer is "not by more seeds".
 MOST_SEEDS = 10_000
+
+
+def why_undecided(cell: Cell) -> str:
+    """Return in words why a cell is undecided, and how many more runs would decide it; empty for one that is not."""
+    if cell.verdict != "undecided":
+        return ""
+    lost = f"{cell.failed} pairs could not be trained; " if cell.failed else ""
+    if cell.seeds < LOOKS[0]:
+        return f"{lost}the {cell.seeds} that are left are too few for an interval"
+    interval = cell.interval
+    reason = f"{lost}after {cell.seeds} pairs the difference lies in [{interval.lower:+.3f}, {interval.upper:+.3f}]"
+    seeds = seeds_to_decide(cell)
+    if seeds is None:
+        return f"{reason}, and no number of runs would decide it at this spread"
+    return f"{reason}; at this spread {seeds} pairs would decide it, {2 * (seeds - cell.seeds)} more runs"
 
 
 def seeds_to_decide(judgement: Judgement, margin: float = MARGIN) -> int | None:
@@ -24,7 +39,7 @@ def seeds_to_decide(judgement: Judgement, margin: float = MARGIN) -> int | None:
     Parameters
     ----------
     judgement
-        With at least two seeds.
+        At a look, so that its interval shows the spread.
     margin
         Of non-inferiority.
     """

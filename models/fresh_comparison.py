@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greedylr.preset import content_hash
 from greedylr.schedules import Schedule
@@ -88,15 +88,13 @@ def _all_configurations(
     rates = [controls.base_rate * multiple for multiple in MULTIPLES]
     everything = [
         preset,
-        *(
-            Configuration(name=name, schedule=controls.schedules[name], learning_rate=rate)
-            for name, rate in controls.rates.items()
-        ),
+        *(controls.contenders[name].configuration(name, rate) for name, rate in controls.rates.items()),
         *(
             Configuration(name=name, schedule=rival.schedule, learning_rate=rival.learning_rate)
             for name, rival in rivals.items()
         ),
-        *at_rates({preset.name: preset.schedule, **controls.schedules}, rates),
+        *(replace(preset, learning_rate=rate) for rate in rates),
+        *at_rates(controls.contenders, rates),
     ]
     # A tuned rate is often one of the multiples; trained once, it serves both cells.
     return list({(each.name, f"{each.learning_rate:.9e}"): each for each in everything}.values())

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from greedylr.preset import Candidate, content_hash
-from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
+from greedylr.schedules import CONTROLS, PRIMARY_CONTROL
 from greedylr.verdict import Verdict
 from models.budget_plan import Spending
 from models.candidates import COUNT
 from models.cells import Cell
 from models.comparison import mean_regret, preset_verdict
+from models.contenders import CONTROL_CONTENDERS, Contender
 from models.fresh_comparison import PRESET, TEST, Rival, compared, expected_test
 from models.looks import LOOKS
 from models.racing import RACE_MULTIPLES, Race, plan_rounds, race
@@ -54,8 +55,8 @@ class Plan:
     rivals
         By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
         out: nothing is compared with itself.
-    controls
-        By name; the primary control is always among them.
+    contenders
+        By name, what the preset is compared with at rates tuned for each; `PRIMARY_CONTROL` is one of them.
     max_seeds
         The last look, one of 5, 10, 20.
     max_trainings
@@ -69,15 +70,15 @@ class Plan:
     attempt: int
     usual_rate: float
     rivals: Mapping[str, Rival]
-    controls: Mapping[str, Schedule] = field(default_factory=lambda: dict(CONTROLS))
+    contenders: Mapping[str, Contender] = field(default_factory=lambda: CONTROL_CONTENDERS)
     max_seeds: int = LOOKS[-1]
     max_trainings: int
 
     def __post_init__(self) -> None:
-        if PRIMARY_CONTROL not in self.controls:
+        if PRIMARY_CONTROL not in self.contenders:
             raise ValueError(
-                f"controls must hold {PRIMARY_CONTROL!r}, around whose rate all others are tuned, got "
-                f"{list(self.controls)}"
+                f"contenders must hold {PRIMARY_CONTROL!r}, around whose tuned rate all starting rates lie, got "
+                f"{', '.join(map(repr, self.contenders)) or 'none'}; add it, from models.contenders.CONTENDERS"
             )
 
 
@@ -130,9 +131,11 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
     ValueError
         If cosine survives at no rate, or training does not beat the untrained workload.
     """
-    first_look, _ = expected_trainings(rivals=len(plan.rivals), max_seeds=plan.max_seeds, controls=len(plan.controls))
+    first_look, _ = expected_trainings(
+        rivals=len(plan.rivals), max_seeds=plan.max_seeds, contenders=len(plan.contenders)
+    )
     account = Account(train, plan.max_trainings - first_look)
-    controls = tuned_controls(account, plan.controls, plan.usual_rate, plan.group)
+    controls = tuned_controls(account, plan.contenders, plan.usual_rate, plan.group)
     if not plan.own_workload:
         candidates = [_from_rate_of_stand_in(candidate, controls.base_rate) for candidate in candidates]
     # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
@@ -161,19 +164,19 @@ def prove_preset(preset: Candidate, train: Train, plan: Plan, *, keep_rate: bool
     first_look, _ = expected_trainings(
         rivals=len(plan.rivals),
         max_seeds=plan.max_seeds,
-        controls=len(plan.controls),
+        contenders=len(plan.contenders),
         raced=False,
         tuned=not keep_rate,
     )
     account = Account(train, plan.max_trainings - first_look)
-    controls = tuned_controls(account, plan.controls, plan.usual_rate, plan.group)
+    controls = tuned_controls(account, plan.contenders, plan.usual_rate, plan.group)
     if not keep_rate:
         preset = _with_tuned_rate(account, preset, controls, plan.group)
     return _proved(account, preset, controls, plan, None)
 
 
 def expected_trainings(
-    *, rivals: int, max_seeds: int, controls: int = len(CONTROLS), raced: bool = True, tuned: bool = True
+    *, rivals: int, max_seeds: int, contenders: int = len(CONTROLS), raced: bool = True, tuned: bool = True
 ) -> tuple[int, int]:
     """Return how many trainings a proof takes up to its first look, and up to its last if nothing is decided sooner.
 
@@ -182,7 +185,7 @@ def expected_trainings(
 
     Parameters
     ----------
-    rivals, controls
+    rivals, contenders
         Number of them.
     max_seeds
         The last look.
@@ -191,8 +194,8 @@ def expected_trainings(
     """
     rounds = plan_rounds(COUNT, range(SEARCH_SEEDS)) if raced else []
     racing = sum(each.entrants * len(each.seeds) for each in rounds) * len(RACE_MULTIPLES)
-    before = expected_tuning(controls, presets=int(tuned)) + racing
-    first, last = (expected_test(controls, rivals=rivals, seeds=seeds) for seeds in (LOOKS[0], max_seeds))
+    before = expected_tuning(contenders, presets=int(tuned)) + racing
+    first, last = (expected_test(contenders, rivals=rivals, seeds=seeds) for seeds in (LOOKS[0], max_seeds))
     return before + first, before + last
 
 

@@ -165,6 +165,7 @@ def score(results: Results, scale: RegretScale) -> dict[str, float]:
 
     The reporting loss stays untouched: what chooses must not be what is reported.
     """
+    results = results.without_failed_seeds()
     regrets = regret(results.selection_loss, scale, results.diverged)
     return {name: float(regrets[results.schedule == name].mean()) for name in results.schedules()}
 

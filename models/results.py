@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class Results:
         The loss that is reported, on other data, (n_rows,).
     diverged
         (n_rows,); a loss that is not finite has diverged whatever stands here.
+    failed
+        (n_rows,); could not be trained, which says nothing of the schedule. Its losses mean nothing.
 
     Raises
     ------
@@ -48,11 +50,14 @@ class Results:
     selection_loss: NDArray[np.float64]
     reporting_loss: NDArray[np.float64]
     diverged: NDArray[np.bool_]
+    failed: NDArray[np.bool_] = field(default_factory=lambda: np.array(False))
 
     def __post_init__(self) -> None:
-        kinds: dict[str, type] = {"schedule": np.str_, "seed": np.int64, "diverged": np.bool_}
+        kinds: dict[str, type] = {"schedule": np.str_, "seed": np.int64, "diverged": np.bool_, "failed": np.bool_}
         for column in fields(self):
             values: NDArray[Any] = np.array(getattr(self, column.name), dtype=kinds.get(column.name, np.float64))
+            if column.name == "failed" and values.ndim == 0:
+                values = np.full(len(self.schedule), values)
             values.flags.writeable = False
             object.__setattr__(self, column.name, values)
         _require_one_length({column.name: getattr(self, column.name) for column in fields(self)})
@@ -92,6 +97,16 @@ class Results:
             )
         order = {seed: place for place, seed in enumerate(dict.fromkeys(self.seed.tolist()))}
         return np.asarray(sorted(found, key=lambda row: order[int(self.seed[row])]), dtype=np.intp)
+
+    def without_failed_seeds(self) -> Results:
+        """Return the rows of those seeds with which anything was trained.
+
+        A seed with which nothing was trained is missing to all alike. A training that failed beside others of its seed
+        stays, and has diverged: left out, it would be judged by the seeds that suited it.
+        """
+        kept = np.isin(self.seed, self.seed[~self.failed])
+        rows = {column.name: getattr(self, column.name)[kept] for column in fields(self)}
+        return Results(**{**rows, "diverged": rows["diverged"] | rows["failed"], "failed": np.zeros(kept.sum(), bool)})
 
     def has_diverged(self, losses: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows have diverged by their flag or by `losses`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from greedylr.schedules import PRIMARY_CONTROL, Schedule
-from models.common_grid import at_rates, tuned_on_grid, tuned_rates
+from models.common_grid import tuned_on_grid, tuned_rates
+from models.contenders import Contender
 from models.regret import RegretScale
 from models.retraining.job import Configuration
 from models.seeds import derive_seeds
@@ -29,7 +30,7 @@ class TunedControls:
 
     Parameters
     ----------
-    schedules, rates
+    contenders, rates
         Of each control: what it is, and its tuned rate.
     grid
         The rates that each of them tried, and that the preset will.
@@ -37,7 +38,7 @@ class TunedControls:
         Of regret, from reference seeds.
     """
 
-    schedules: Mapping[str, Schedule]
+    contenders: Mapping[str, Contender]
     rates: Mapping[str, float]
     grid: tuple[float, ...]
     scale: RegretScale
@@ -48,7 +49,7 @@ class TunedControls:
         return self.rates[PRIMARY_CONTROL]
 
 
-def tuned_controls(train: Account, controls: Mapping[str, Schedule], usual_rate: float, group: str) -> TunedControls:
+def tuned_controls(train: Account, controls: Mapping[str, Contender], usual_rate: float, group: str) -> TunedControls:
     """Tune the controls on search seeds and take the scale of regret on reference seeds.
 
     The primary control is tuned on a broad grid around `usual_rate` first; around its rate lies the grid of all.
@@ -75,7 +76,7 @@ def tuned_controls(train: Account, controls: Mapping[str, Schedule], usual_rate:
     grid = rate_grid(broad[PRIMARY_CONTROL], TUNING_POINTS)
     rates, grid = tuned_on_grid(train, "tuning", controls, grid, search[:TUNING_SEEDS])
     scale = _scale(train, controls, rates, derive_seeds("reference", group, count=REFERENCE_SEEDS))
-    return TunedControls(schedules=dict(controls), rates=rates, grid=tuple(grid), scale=scale)
+    return TunedControls(contenders=dict(controls), rates=rates, grid=tuple(grid), scale=scale)
 
 
 def tuned_like_controls(train: Account, name: str, schedule: Schedule, grid: Sequence[float], group: str) -> float:
@@ -83,7 +84,8 @@ def tuned_like_controls(train: Account, name: str, schedule: Schedule, grid: Seq
 
     The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
     """
-    made = train("tuning", at_rates({name: schedule}, grid), search_seeds(group)[:TUNING_SEEDS])
+    configurations = [Configuration(name=name, schedule=schedule, learning_rate=rate) for rate in grid]
+    made = train("tuning", configurations, search_seeds(group)[:TUNING_SEEDS])
     return tuned_rates(made.results)[name]
 
 
@@ -102,11 +104,9 @@ def expected_tuning(controls: int, *, presets: int = 1) -> int:
 
 
 def _scale(
-    train: Account, controls: Mapping[str, Schedule], rates: Mapping[str, float], seeds: Sequence[int]
+    train: Account, controls: Mapping[str, Contender], rates: Mapping[str, float], seeds: Sequence[int]
 ) -> RegretScale:
-    configurations = [
-        Configuration(name=name, schedule=controls[name], learning_rate=rate) for name, rate in rates.items()
-    ]
+    configurations = [controls[name].configuration(name, rate) for name, rate in rates.items()]
     made = train("reference", configurations, seeds)
     losses = [
         float(np.mean(loss))

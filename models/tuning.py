@@ -31,13 +31,15 @@ def tune(results: Results) -> dict[str, float]:
     """Return the starting rate of each schedule with the least mean selection loss.
 
     A diverged run counts as worse than any loss, so that the rates are ordered by how many of their runs diverged, then
-    by the mean over the others: a rate that a seed does not survive is no tuned rate. The lower rate wins a tie.
+    by the mean over the others: a rate that a seed does not survive is no tuned rate. The lower rate wins a tie. A seed
+    with which no training could be made is left out.
 
     Raises
     ------
     ValueError
         If the rates of a schedule were not trained with the same seeds, or none of its runs survived.
     """
+    results = results.without_failed_seeds()
     return {schedule: _best_rate(results, schedule) for schedule in results.schedules()}
 
 
@@ -46,6 +48,7 @@ def needs_extension(results: Results) -> dict[str, list[float]]:
 
     One more half decade beyond the edge, and below the lowest rate where no run survived; empty when none is needed.
     """
+    results = results.without_failed_seeds()
     extensions = {schedule: _beyond_the_edge(results, schedule) for schedule in results.schedules()}
     return {schedule: rates for schedule, rates in extensions.items() if rates}
 

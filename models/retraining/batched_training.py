@@ -48,7 +48,7 @@ def train_batched(
     on_step
         Called after each step.
     """
-    replicas = _Replicas(workload, len(schedules), dtype)
+    replicas = Replicas(workload, len(schedules), dtype)
     controller = BatchedRateController(schedules, learning_rates, device=str(replicas.device))
     optimizer = batched_optimizer(workload.descriptors)
     max_norm = workload.descriptors.max_gradient_norm
@@ -74,7 +74,7 @@ def train_batched(
     )
 
 
-class _Replicas:
+class Replicas:
     """The weights of n replicas, (n, ...) each, and which of them diverged."""
 
     def __init__(self, workload: Workload, n_replicas: int, dtype: torch.dtype | None) -> None:
@@ -106,12 +106,12 @@ class _Replicas:
         if not bool(torch.isfinite(torch.stack([rows.sum(1) for rows in _flat(new)])).all()):
             self.bury(~torch.stack([torch.isfinite(rows).all(1) for rows in _flat(new)]).all(0), step)
             self._restore_dead(new)
-        self.weights = torch.vmap(self._workload.project, randomness="same")(new)
+        self.weights = over_replicas(self._workload, self._workload.project)(new)
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> NDArray[np.float64]:
         """Return the losses on a split, (n,)."""
-        losses = torch.vmap(lambda weights: self._workload.evaluate(weights, split), randomness="same")(self.weights)
+        losses = over_replicas(self._workload, lambda weights: self._workload.evaluate(weights, split))(self.weights)
         return np.asarray(losses.to(torch.float64).cpu().numpy())
 
     def _restore_dead(self, new: Weights) -> None:
@@ -124,9 +124,26 @@ def losses_and_gradients(workload: Workload, weights: Mapping[str, Tensor], batc
     """Return the losses (n,) of the replicas on a batch that they share, and their gradients (n, ...)."""
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     with torch.enable_grad():
-        losses = torch.vmap(lambda replica: workload.training_loss(replica, batch), randomness="same")(leaves)
+        losses = over_replicas(workload, lambda replica: workload.training_loss(replica, batch))(leaves)
         gradients = torch.autograd.grad(losses.sum(), tuple(leaves.values()), materialize_grads=True)
     return losses.detach(), dict(zip(leaves, gradients, strict=True))
+
+
+def over_replicas(workload: Workload, function: Callable[[Any], Any]) -> Callable[[Mapping[str, Tensor]], Any]:
+    """Return a function of one replica's weights as one of the weights (n, ...) of all.
+
+    A workload that cannot be batched takes one replica: it calls the function as it is.
+    """
+    if workload.batched:
+        return torch.vmap(function, randomness="same")
+
+    def of_one(weights: Mapping[str, Tensor]) -> Any:
+        value = function({name: weight.squeeze(0) for name, weight in weights.items()})
+        if isinstance(value, dict):
+            return {name: weight.unsqueeze(0) for name, weight in value.items()}
+        return value.unsqueeze(0)
+
+    return of_one
 
 
 def as_dtype(value: Any, dtype: torch.dtype | None) -> Any:

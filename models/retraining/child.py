@@ -52,10 +52,11 @@ def run_in_child(folder: Path, *, timeout_s: float, progress: Progress | None = 
     if process.returncode != 0 or not (folder / RESULT_FILE).is_file():
         raise _failure(folder, job, process.returncode)
     result = read_result(folder)
-    if result.rows and all(row.diverged_step is not None for row in result.rows):
-        slowest = min(result.rows, key=lambda row: row.learning_rate)
+    trained = [row for row in result.rows if row.failed is None]
+    if trained and all(row.diverged_step is not None for row in trained):
+        slowest = min(trained, key=lambda row: row.learning_rate)
         raise WorkloadFailedError(
-            f"{job.workload.label} diverged in each of its {len(result.rows)} replicas, from a rate of "
+            f"{job.workload.label} diverged in each of its {len(trained)} replicas, from a rate of "
             f"{slowest.learning_rate:g} (at step {slowest.diverged_step}) upwards; lower its usual_learning_rate"
         )
     return result

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload
-from models.retraining.batched_training import train_batched
 from models.retraining.job import (
     Arrays,
     Curves,
@@ -30,27 +27,12 @@ from models.retraining.job import (
 )
 from models.retraining.methods import METHODS, Method
 from models.retraining.replica_count import Progress, ReplicaCount
-from models.retraining.single_training import train_singly
+from models.retraining.trainers import is_batched, trainer_of
 from models.retraining.training_record import NEVER, TrainingRecord, curve_bounds, joined, reordered, shortened
 from models.retraining.workload_check import checked_workload
 from models.workloads.reference import REFERENCES
 
 Factory = Callable[[int, str], object]
-
-
-class Trainer(Protocol):
-    """Trains one replica a schedule and rate: `batched_training.train_batched`, `single_training.train_singly`."""
-
-    def __call__(
-        self,
-        workload: Workload,
-        schedules: Sequence[ResolvedSchedule],
-        learning_rates: Sequence[float],
-        *,
-        dtype: torch.dtype | None = None,
-        on_step: Callable[[], None] = ...,
-    ) -> TrainingRecord:
-        """Return the record of the replicas, in the order given."""
 
 
 # Measured on both reference workloads: a replica costs least at 64 to 128 a program, more once they leave the cache.
@@ -158,7 +140,7 @@ def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> 
     dtype = None if job.dtype is None else getattr(torch, job.dtype)
     records, order = [], []
     for method, chunk in _chunks(job, workload):
-        at_once = len(chunk) if workload.batched else 1
+        at_once = len(chunk) if is_batched(method, workload) else 1
         order += chunk
         with _seeded(seed):
             records.append(
@@ -172,13 +154,6 @@ def _train_seed(job: Job, factory: Factory, place: int, count: ReplicaCount) -> 
             )
     count.finished(place)
     return _TrainedSeed(workload, total_steps, naive, reordered(joined(records), order) if records else None)
-
-
-def trainer_of(method: Method, workload: Workload) -> Trainer:
-    """Return what trains the configurations of a method on a workload."""
-    match method:
-        case "schedule":
-            return train_batched if workload.batched else train_singly
 
 
 @contextmanager

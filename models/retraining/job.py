@@ -22,7 +22,7 @@ from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
 from models.batched_schedule import require_nothing_to_restore
-from models.retraining.methods import METHODS, Method
+from models.retraining.methods import METHODS, Method, require_schedule_for
 from models.workloads.reference import REFERENCES
 
 JOB_FILE, DATA_FILE, RESULT_FILE, CURVES_FILE = "job.json", "data.npz", "result.json", "curves.npz"
@@ -80,6 +80,7 @@ class Configuration:
 
     def __post_init__(self) -> None:
         require_choice("method", self.method, METHODS)
+        require_schedule_for(self.method, self.schedule)
         require_learning_rate(self.learning_rate)
 
 
@@ -148,10 +149,12 @@ class ReplicaResult:
     selection_loss, reporting_loss
         Final losses; None where it diverged.
     initial_reporting_loss
-        Of the untrained weights.
+        Of the untrained weights; None where it failed.
     diverged_step
         The first step whose loss, or whose new weights, were not finite; the job's `total_steps` where only the final
         evaluation was not; None where it did not diverge.
+    failed
+        Why it could not be trained, which says nothing of its configuration; None where it was.
     """
 
     configuration: int
@@ -160,8 +163,9 @@ class ReplicaResult:
     seed: int
     selection_loss: float | None
     reporting_loss: float | None
-    initial_reporting_loss: float
+    initial_reporting_loss: float | None
     diverged_step: int | None
+    failed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

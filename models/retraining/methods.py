@@ -1,8 +1,33 @@
-"""By what method the rate of a training is set: a schedule, or an optimizer that finds its rates itself."""
+"""By what method the rate of a training is set: a schedule, or a method that finds its rates itself."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-Method = Literal["schedule"]
+from greedylr.schedules import Schedule
+
+# "schedule" is an envelope and a rule on the workload's own optimizer; each other one has a file in `models/methods`.
+Method = Literal[
+    "schedule",
+    "hypergradient",
+    "hypergradient_tensor",
+    "hypergradient_parameter",
+    "line_search",
+    "polyak",
+    "schedule_free",
+    "prodigy",
+]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+# Those of `torch.optim`'s kind that come from other packages: they train one replica after the other.
+ONE_BY_ONE: frozenset[Method] = frozenset({"schedule_free", "prodigy"})
+# Prodigy's authors advise an envelope; the rest would only seem to follow one.
+_TAKES_AN_ENVELOPE: frozenset[Method] = frozenset({"schedule", "prodigy"})
+
+
+def require_schedule_for(method: Method, schedule: Schedule) -> None:
+    """Raise ValueError where a method is given a schedule that it does not follow."""
+    if method not in _TAKES_AN_ENVELOPE and schedule != Schedule():
+        raise ValueError(f"{method!r} sets its rates itself and takes the constant schedule, got {schedule}; leave it")
+    if method != "schedule" and (schedule.rule is not None or schedule.probe is not None):
+        raise ValueError(f"{method!r} takes an envelope at most, got a rule or a probe; leave them out")

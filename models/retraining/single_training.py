@@ -5,7 +5,8 @@ The slow reference of `batched_training`, and the way of workloads that cannot b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from greedylr.rate_controller import RateController
 from greedylr.schedules import ResolvedSchedule
-from greedylr.workload import Workload
+from greedylr.workload import Workload, WorkloadDescriptors
 from models.batched_schedule import require_nothing_to_restore
 from models.retraining.batched_training import as_dtype
 from models.retraining.single_optimizers import torch_optimizer
 from models.retraining.training_record import NEVER, TrainingRecord, joined
+
+MakeOptimizer = Callable[[WorkloadDescriptors, Iterable[Tensor], float], torch.optim.Optimizer]
 
 
 def train_singly(
@@ -27,12 +30,18 @@ def train_singly(
     *,
     dtype: torch.dtype | None = None,
     on_step: Callable[[], None] = lambda: None,
+    make_optimizer: MakeOptimizer = torch_optimizer,
+    before_evaluation: Callable[[Any], None] = lambda _: None,
 ) -> TrainingRecord:
-    """Train one replica a schedule and rate; everything is as in `batched_training.train_batched`."""
+    """Train one replica a schedule and rate; everything is as in `batched_training.train_batched`.
+
+    With `make_optimizer` another optimizer than the workload's own trains it; `before_evaluation` is called with it at
+    the end.
+    """
     require_nothing_to_restore(schedules)
     return joined(
         [
-            _train_one(workload, schedule, rate, dtype, on_step)
+            _train_one(workload, schedule, rate, dtype, on_step, make_optimizer, before_evaluation)
             for schedule, rate in zip(schedules, learning_rates, strict=True)
         ]
     )
@@ -44,10 +53,12 @@ def _train_one(
     learning_rate: float,
     dtype: torch.dtype | None,
     on_step: Callable[[], None],
+    make_optimizer: MakeOptimizer,
+    before_evaluation: Callable[[Any], None],
 ) -> TrainingRecord:
     initial: dict[str, Tensor] = as_dtype(workload.parameters(), dtype)
     weights = {name: weight.detach().clone().requires_grad_() for name, weight in initial.items()}
-    optimizer = torch_optimizer(workload.descriptors, weights.values(), learning_rate)
+    optimizer = make_optimizer(workload.descriptors, weights.values(), learning_rate)
     controller = RateController(schedule, [learning_rate])
     losses, rates = np.full(schedule.total_steps, np.nan), np.full(schedule.total_steps, np.nan)
     diverged_step = NEVER
@@ -61,6 +72,8 @@ def _train_one(
         _project(workload, weights)
         controller.observe(float(losses[step]))
         on_step()
+    before_evaluation(optimizer)
+    _project(workload, weights)
     with torch.no_grad():
         selection, reporting = (float(workload.evaluate(weights, split)) for split in ("selection", "reporting"))
     return TrainingRecord.of(

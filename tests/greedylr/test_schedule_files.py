@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import greedylr
-from greedylr import CONTROLS, NamedControl, Preset, Provenance, RelativeRule, Schedule, load_schedule, write_schedule
+from greedylr import NamedControl, Preset, Provenance, RelativeRule, Schedule, load_schedule, write_schedule
+from greedylr.schedules import NAMED_CONTROLS
 
 PRESET = Preset(
     name="steady",
@@ -29,12 +30,12 @@ def test_file_of_a_preset_gives_the_preset(tmp_path: Path) -> None:
     assert scheduler.controller.schedule == PRESET.schedule.resolve(100)
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", NAMED_CONTROLS)
 def test_file_of_a_control_gives_the_control(name: str, tmp_path: Path) -> None:
     path = tmp_path / "schedule.json"
     write_schedule(path, NamedControl(control=name))
     scheduler = load_schedule(path).attach(sgd(0.1), 400, steps_per_evaluation=2)
-    assert scheduler.controller.schedule == CONTROLS[name].resolve(400, steps_per_evaluation=2)
+    assert scheduler.controller.schedule == NAMED_CONTROLS[name].resolve(400, steps_per_evaluation=2)
     scheduler.step(1.0)
 
 

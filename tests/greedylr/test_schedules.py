@@ -1,5 +1,5 @@
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greedylr import CONTROLS, Envelope, GreedyLR, GreedyLRParameters, RelativeRule, Schedule
-from greedylr.schedules import PRIMARY_CONTROL, Shape
+from greedylr.schedules import FURTHER_CONTROLS, NAMED_CONTROLS, PRIMARY_CONTROL, Shape
 
 TOTAL = 200
 
@@ -35,13 +35,18 @@ def sgd(*rates: float) -> torch.optim.Optimizer:
         ),
         # Rises from 1/25 over 60 steps, falls over 140 to 4e-6.
         ("one_cycle", [0.04, 0.9356921938165306, 0.8117456539497631, 0.2831260468857436, 0.0495175, 0.00012987]),
+        ("exponential", [1, 0.31622776601683794, 0.1, 0.03162277660168379, 0.01584893192461114, 0.010232929922807547]),
+        ("polynomial", [1, 0.5625, 0.25, 0.0625, 0.01, 2.5e-5]),
+        # Cycles of 200/7, 400/7 and 800/7 steps: at 50 three eighths through the second, at 100 an eighth through the
+        # third.
+        ("cosine_restarts", [1, 0.6913417161825449, 0.9619397662556434, 0.4024548389919359, 0.0736798, 0.000188816]),
     ],
 )
 def test_envelope_without_ramp(shape: Shape, expected: list[float]) -> None:
     assert multipliers(Envelope(shape=shape), (0, 50, 100, 150, 180, 199)) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("shape", ["constant", "linear", "cosine", "step", "wsd", "final_anneal", "inverse_sqrt"])
+@pytest.mark.parametrize("shape", sorted({*get_args(Shape)} - {"one_cycle"}))
 def test_ramp_rises_in_equal_steps_from_one_share_to_the_full_rate(shape: Shape) -> None:
     rising = multipliers(Envelope(shape=shape, ramp=0.02), (0, 1, 2, 3))
     assert rising == [0.25, 0.5, 0.75, 1.0]
@@ -110,6 +115,29 @@ def test_cosine_and_step_equal_those_of_torch() -> None:
     assert multipliers(Envelope(shape="step"), tuple(range(TOTAL))) == pytest.approx(step)
 
 
+def test_exponential_polynomial_and_restarts_equal_those_of_torch() -> None:
+    schedulers = torch.optim.lr_scheduler
+    optimizer = sgd(1.0)
+    exponential = rates_of_torch(schedulers.ExponentialLR(optimizer, gamma=0.01 ** (1 / TOTAL)), optimizer)
+    assert multipliers(Envelope(shape="exponential"), tuple(range(TOTAL))) == pytest.approx(exponential)
+    optimizer = sgd(1.0)
+    polynomial = rates_of_torch(schedulers.PolynomialLR(optimizer, total_iters=TOTAL, power=2), optimizer)
+    assert multipliers(Envelope(shape="polynomial"), tuple(range(TOTAL))) == pytest.approx(polynomial)
+    optimizer = sgd(1.0)
+    restarts = rates_of_torch(schedulers.CosineAnnealingWarmRestarts(optimizer, T_0=30, T_mult=2), optimizer)
+    ours = multipliers(Envelope(shape="cosine_restarts"), tuple(range(TOTAL)), total_steps=210)
+    assert ours == pytest.approx(restarts)
+
+
+def test_polynomial_equals_that_of_transformers_from_the_end_of_the_ramp() -> None:
+    optimization = pytest.importorskip("transformers.optimization", reason="transformers is not installed")
+    theirs = optimization.get_polynomial_decay_schedule_with_warmup(
+        sgd(1.0), num_warmup_steps=10, num_training_steps=TOTAL, lr_end=0.0, power=2
+    ).lr_lambdas[0]
+    ours = multipliers(Envelope(shape="polynomial", ramp=0.05), tuple(range(10, TOTAL)))
+    assert ours == pytest.approx([theirs(step) for step in range(10, TOTAL)])
+
+
 def test_one_cycle_is_that_of_torch_at_most_one_step_later() -> None:
     optimizer = sgd(1.0)
     torchs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=TOTAL, cycle_momentum=False)
@@ -123,7 +151,7 @@ def test_one_cycle_is_that_of_torch_at_most_one_step_later() -> None:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(["constant", "final_anneal", "wsd", "linear", "cosine", "step", "one_cycle", "inverse_sqrt"]),
+    st.sampled_from(get_args(Shape)),
     st.floats(0, 1, exclude_max=True),
     st.floats(0.01, 1),
     st.integers(1, 10_000),
@@ -347,12 +375,17 @@ def test_controls_are_the_frozen_list() -> None:
     assert PRIMARY_CONTROL == "cosine"
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+def test_further_controls_are_known_by_name_and_no_part_of_the_frozen_list() -> None:
+    assert list(FURTHER_CONTROLS) == ["exponential", "polynomial", "cosine_restarts"]
+    assert list(NAMED_CONTROLS) == [*CONTROLS, *FURTHER_CONTROLS]
+
+
+@pytest.mark.parametrize("name", NAMED_CONTROLS)
 @pytest.mark.parametrize("total_steps", [40, 400])
 def test_control_steps_an_optimizer_over_a_run_at_rates_above_zero(name: str, total_steps: int) -> None:
     weight = torch.nn.Parameter(torch.full((3,), 5.0))
     optimizer = torch.optim.SGD([weight], lr=0.01, momentum=0.9)
-    scheduler = GreedyLR(optimizer, CONTROLS[name].resolve(total_steps))
+    scheduler = GreedyLR(optimizer, NAMED_CONTROLS[name].resolve(total_steps))
     generator = torch.Generator().manual_seed(0)
     for step in range(total_steps):
         noise = torch.randn(3, generator=generator)

@@ -6,6 +6,7 @@ from greedylr.schedules import CONTROLS
 from models.budget_plan import Budget
 from models.budgeted_proof import prove_within_budget
 from models.comparison import INCUMBENT
+from models.contenders import contenders
 from models.fresh_comparison import PRESET, Rival
 from models.proving import Proof
 from tests.models.loss_table import HALF, Curve, Table, made, plan
@@ -56,7 +57,7 @@ def test_an_incumbent_at_its_usual_rate_decides_and_needs_no_tuning() -> None:
 
 def test_tuning_uses_search_seeds_and_the_verdict_is_the_one_at_tuned_rates() -> None:
     table = Table(of_schedule=BETTER.of_schedule, curves={"cosine": Curve(best_rate=0.1 / HALF)}, spread=0.02)
-    proof = proved(table, Budget(trainings=50), controls={"cosine": CONTROLS["cosine"]})
+    proof = proved(table, Budget(trainings=50), contenders=contenders(["cosine"]))
     assert taken(proof) == ["primary cell", "tuning"]
     assert not table.seeds("tuning") & table.seeds("test")
     assert len(table.seeds("test")) == 5

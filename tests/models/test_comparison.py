@@ -13,7 +13,11 @@ SCALE = RegretScale(reference=0.0, naive=1.0)
 WOBBLE = (-0.002, -0.001, 0.0, 0.001, 0.002)
 
 
-def trained(losses: Mapping[tuple[str, float], Sequence[float]], seeds: Sequence[int] | None = None) -> Results:
+def trained(
+    losses: Mapping[tuple[str, float], Sequence[float]],
+    seeds: Sequence[int] | None = None,
+    failed: Sequence[tuple[str, int]] = (),
+) -> Results:
     """One row for each loss; the losses of a schedule and rate are those of seeds 0, 1, 2 ..."""
     rows = [
         (schedule, rate, seed, loss)
@@ -28,6 +32,7 @@ def trained(losses: Mapping[tuple[str, float], Sequence[float]], seeds: Sequence
         selection_loss=np.full(len(rows), math.nan),
         reporting_loss=np.array(loss),
         diverged=np.zeros(len(rows), dtype=bool),
+        failed=np.array([(name, number) in failed for name, _, number, _ in rows]),
     )
 
 
@@ -35,8 +40,8 @@ def near(loss: float, wobble: Sequence[float] = WOBBLE) -> list[float]:
     return [loss + each for each in wobble]
 
 
-def cell_at_own_rates(preset: Sequence[float], cosine: Sequence[float]) -> Cell:
-    results = trained({("preset", 0.3): preset, ("cosine", 0.1): cosine})
+def cell_at_own_rates(preset: Sequence[float], cosine: Sequence[float], failed: Sequence[tuple[str, int]] = ()) -> Cell:
+    results = trained({("preset", 0.3): preset, ("cosine", 0.1): cosine}, failed=failed)
     (cell,) = compare(
         results,
         preset="preset",
@@ -254,3 +259,29 @@ def test_without_a_primary_control_there_is_no_verdict() -> None:
     cells = [cell for cell in cells_with_verdicts() if cell.control == "linear"]
     with pytest.raises(ValueError, match=r"against 'incumbent' or 'cosine', got own-rate cells against \['linear'\]"):
         primary_cell(cells)
+
+
+def test_pairs_that_could_not_be_trained_are_missing_and_decide_nothing() -> None:
+    better, worse = near(0.2), near(0.5)
+    assert cell_at_own_rates(better, worse).verdict == "better"
+    cell = cell_at_own_rates(better, worse, failed=[("preset", 1), ("cosine", 1), ("cosine", 4)])
+    assert (cell.failed, cell.seeds, cell.verdict, cell.lenient) == (2, 3, "undecided", False)
+    assert cell.difference == pytest.approx(-0.3)
+
+
+def test_cell_of_which_nothing_was_trained_knows_nothing() -> None:
+    cell = cell_at_own_rates(near(0.2), near(0.5), failed=[("preset", seed) for seed in range(5)])
+    assert (cell.failed, cell.seeds, cell.verdict) == (5, 0, "undecided")
+    assert (cell.interval.lower, cell.interval.upper) == (-1.0, 1.0)
+
+
+def test_look_is_taken_at_as_many_pairs_as_were_trained() -> None:
+    preset, cosine = near(0.5, WOBBLE * 2), near(0.5, WOBBLE[::-1] * 2)
+    cell = cell_at_own_rates(preset, cosine, failed=[("preset", 7)])
+    assert (cell.failed, cell.seeds) == (1, 5)
+
+
+def test_mean_regret_leaves_out_a_seed_that_failed_for_all() -> None:
+    losses = {("preset", 0.1): [0.2, math.nan], ("cosine", 0.1): [0.4, math.nan]}
+    results = trained(losses, failed=[("preset", 1), ("cosine", 1)])
+    assert mean_regret(results, "cosine", base_rate=0.1, scale=SCALE, multiples=(1.0,)) == pytest.approx(0.4)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.cells import judge
-from models.decisive_seeds import MOST_SEEDS, seeds_to_decide
+from models.cells import Cell, Judgement, judge, judge_what_is_left
+from models.decisive_seeds import MOST_SEEDS, seeds_to_decide, why_undecided
 
 
 def differences(mean: float, spread: float, count: int) -> np.ndarray:
@@ -35,3 +35,28 @@ def test_beyond_the_looks_seeds_are_counted_one_by_one() -> None:
 def test_no_number_of_seeds_is_foretold_where_it_would_be_absurd() -> None:
     assert seeds_to_decide(judge(differences(0.01, 1.0, 5))) is None
     assert MOST_SEEDS == 10_000
+
+
+def cell(judgement: Judgement, failed: int = 0) -> Cell:
+    sides = {"only_preset_diverged": 0, "only_control_diverged": 0, "both_diverged": 0, "failed": failed}
+    rates = {"starting_rate": 0.1, "control_rate": 0.1}
+    return Cell(**vars(judgement), control="cosine", region="own rate", **rates, **sides)
+
+
+def test_an_undecided_cell_says_what_it_saw_and_what_would_decide_it() -> None:
+    assert why_undecided(cell(judge(differences(-0.05, 0.06, 5)))) == (
+        "after 5 pairs the difference lies in [-0.154, +0.054]; at this spread 10 pairs would decide it, 10 more runs"
+    )
+    assert why_undecided(cell(judge(differences(0.01, 1.0, 5)))).endswith(
+        "and no number of runs would decide it at this spread"
+    )
+
+
+def test_a_decided_cell_has_nothing_to_say() -> None:
+    assert why_undecided(cell(judge(differences(-0.5, 0.06, 5)))) == ""
+
+
+def test_pairs_that_could_not_be_trained_are_told_of() -> None:
+    assert why_undecided(cell(judge_what_is_left(differences(-0.5, 0.06, 3)), failed=2)) == (
+        "2 pairs could not be trained; the 3 that are left are too few for an interval"
+    )

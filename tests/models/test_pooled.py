@@ -27,6 +27,7 @@ def cell(difference: float, **changes: Any) -> Cell:
         "only_preset_diverged": 0,
         "only_control_diverged": 0,
         "both_diverged": 0,
+        "failed": 0,
     }
     return Cell(**{**values, **changes})
 

@@ -6,6 +6,7 @@ import pytest
 
 from greedylr.schedules import CONTROLS
 from models.comparison import INCUMBENT
+from models.contenders import contenders
 from models.fresh_comparison import PRESET, Rival
 from models.proving import CHAMPION, Proof, expected_trainings, prove, prove_preset
 from tests.models.loss_table import HALF, Curve, Table, made, plan
@@ -259,14 +260,18 @@ def test_a_preset_is_compared_at_the_rate_it_recommends_where_that_is_kept() -> 
     assert proof.trainings == expected_trainings(rivals=0, max_seeds=5, raced=False, tuned=False)[0]
 
 
-def test_only_the_controls_asked_for_are_trained() -> None:
-    chosen = {name: CONTROLS[name] for name in ("cosine", "linear")}
+def test_preset_is_compared_with_the_contenders_that_were_asked_for_and_with_no_other() -> None:
     table = Table()
-    proof = prove_preset(made()[0], table, plan(controls=chosen))
-    assert {cell.control for cell in proof.cells} == {"cosine", "linear"}
-    assert set(proof.control_rates) == {"cosine", "linear"}
+    asked = contenders(["exponential", "cosine"])
+    proof = prove(made(), table, plan(contenders=asked, max_seeds=5))
+    assert list(proof.control_rates) == ["exponential", "cosine"]
+    assert {each.name for each in table.configurations("test")} == {PRESET, "exponential", "cosine"}
+    assert {each.schedule for each in table.configurations("tuning") if each.name == "exponential"} == {
+        asked["exponential"].schedule
+    }
+    assert proof.trainings == expected_trainings(rivals=0, max_seeds=5, contenders=2)[1]
 
 
-def test_controls_without_the_primary_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="controls must hold 'cosine', around whose rate all others are tuned"):
-        plan(controls={"linear": CONTROLS["linear"]})
+def test_contenders_without_the_primary_control_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"contenders must hold 'cosine', .*, got 'linear'; add it"):
+        plan(contenders=contenders(["linear"]))

@@ -89,3 +89,23 @@ def test_concatenated_results_keep_their_order() -> None:
 def test_nothing_to_concatenate_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one table, got none"):
         concatenate([])
+
+
+def with_failures(rows: list[tuple[str, float, int, float]], failed: list[bool]) -> Results:
+    made = table(rows)
+    columns: dict[str, Any] = {name: getattr(made, name) for name in Results.__annotations__}
+    return Results(**{**columns, "failed": np.array(failed)})
+
+
+def test_a_seed_that_failed_for_all_is_left_out_and_a_single_failure_has_diverged() -> None:
+    rows = [("a", 0.1, 1, 1.0), ("b", 0.1, 1, 2.0), ("a", 0.1, 2, math.nan), ("b", 0.1, 2, math.nan)]
+    rows += [("a", 0.1, 3, math.nan), ("b", 0.1, 3, 4.0)]
+    results = with_failures(rows, [False, False, True, True, True, False])
+    kept = results.without_failed_seeds()
+    assert kept.seed.tolist() == [1, 1, 3, 3]
+    assert kept.diverged.tolist() == [False, False, True, False]
+    assert not kept.failed.any()
+
+
+def test_nothing_has_failed_unless_it_is_said() -> None:
+    assert table([("a", 0.1, 1, 1.0), ("a", 0.1, 2, 2.0)]).failed.tolist() == [False, False]

@@ -36,8 +36,10 @@ TABLES = {
     "run_groups": "group_name run_id",
     "group_statistics": "group_name statistics",
     "candidates": "group_name position name candidate",
-    "retrainings": "group_name attempt purpose schedule_name starting_rate seed selection_loss reporting_loss diverged",
-    "cells": "group_name attempt control region starting_rate control_rate difference lower upper level seeds verdict",
+    "retrainings": "group_name attempt purpose schedule_name starting_rate seed selection_loss reporting_loss diverged "
+    "failed",
+    "cells": "group_name attempt control region starting_rate control_rate difference lower upper level seeds verdict "
+    "failed",
     "mean_regrets": "group_name attempt schedule_name mean_regret",
     "race_standings": "group_name attempt place name score rounds trainings survived",
     "preset_versions": "group_name attempt registered_name version alias preset_hash preset verdict created_at",

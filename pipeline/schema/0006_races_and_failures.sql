@@ -9,3 +9,7 @@ create table race_standings (
     trainings  integer not null,
     survived   boolean not null
 );
+
+-- Trainings that could not be made, which says nothing of their schedule, and how many pairs of a cell are missing so.
+alter table retrainings add column failed boolean default false;
+alter table cells add column failed integer default 0;

@@ -1,0 +1,29 @@
+"""Optimizers that come from packages of the extra `baselines`, imported where one is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class BaselineNotInstalledError(ImportError):
+    """A baseline's package is absent; a retry helps once it is installed."""
+
+
+def baseline_package(name: str) -> ModuleType:
+    """Return the package of a baseline.
+
+    Raises
+    ------
+    BaselineNotInstalledError
+        If it is absent, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise BaselineNotInstalledError(
+            f"this baseline needs the package {name!r}, which is not installed here; install it with "
+            f"pip install --no-deps {name} (it works with the torch you have), or leave the baseline out"
+        ) from error
