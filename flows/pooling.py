@@ -44,7 +44,7 @@ def pooled(validated: Sequence[Validated]) -> Pooled:
     started = [{cell.control for cell in each.cells if cell.region != "own rate"} for each in workloads]
     confirmed = [control for control in CONFIRMATORY if all(control in controls for controls in started)]
     return Pooled(
-        shares=dict(shares),
+        shares={str(group): figure for group, figure in shares.items()},
         differences={
             control: pooled_difference(workloads, control, "own rate")
             for control in validated[0].proof.control_rates

@@ -28,6 +28,8 @@ def alias_of(
         return "candidate", f"proved on the reference workload {verdict.workload}, not on the group's own"
     if verdict.verdict not in GOOD:
         return "candidate", f"{verdict.verdict} against {verdict.primary_control}"
+    if not verdict.control_tuned:
+        return "candidate", f"{verdict.verdict} against {verdict.primary_control}, whose rate was not tuned"
     if lost := [each for each in against_champion if each not in GOOD]:
         return "candidate", f"{verdict.verdict} against {verdict.primary_control}, {lost[0]} against the champion"
     if mode == "manual":

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
 import greedylr
+from flows.budget_settings import budget_of_users
 from flows.group_workload import GroupWorkload
+from flows.past_use import used_controls
 from flows.proof_rows import proof_rows
 from flows.registration import champion_of, register_key, register_proof, registered_versions
 from flows.retraining import TRAINING_VERSION, Retrainer
 from flows.road import PORTFOLIO, Learned, Road, group_candidates
-from flows.stage_keys import stage_key
+from flows.stage_keys import Part, stage_key
+from flows.training_cost import training_cost
 from greedylr.lookup import bundled_presets, load_preset
-from greedylr.preset import Preset, Provenance
+from greedylr.preset import Candidate, Preset, Provenance
+from models.budgeted_proof import prove_within_budget
 from models.comparison import INCUMBENT
 from models.fresh_comparison import PRESET, TEST, Rival
 from models.proving import CHAMPION, Plan, Proof, prove
@@ -36,8 +40,8 @@ class _Described(TypedDict, total=False):
     batch_size: int
 
 
-# Drawn beside the champion: what people know.
-DRAWN = ("cosine", "linear", "constant")
+# Drawn beside the preset: what people know. A proof on a budget has not all of them, but its incumbent.
+DRAWN = ("cosine", "linear", "constant", INCUMBENT)
 
 
 def proof_key(road: Road, learned: Learned, workload: GroupWorkload) -> str:
@@ -58,11 +62,19 @@ def proof_key(road: Road, learned: Learned, workload: GroupWorkload) -> str:
         learning_rate=settings.learning_rate,
         max_seeds=road.settings.budget.max_seeds,
         max_replicas=road.settings.budget.max_replicas,
+        **_budget_parts(road, workload),
         training=TRAINING_VERSION,
         torch=metadata.version("torch"),
         portfolio={name: load_preset(name).content_hash for name in PORTFOLIO if name in bundled_presets()},
         device=road.device.partition(":")[0],
     )
+
+
+def _budget_parts(road: Road, workload: GroupWorkload) -> dict[str, Part]:
+    """Return what a budget adds to the key: nothing where there is none."""
+    budget = road.settings.budget
+    parts: dict[str, Part] = {"max_runs": budget.max_runs, "device_time": budget.device_time}
+    return parts if workload.users and budget_of_users(road.settings) is not None else {}
 
 
 def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset:
@@ -82,7 +94,7 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     usual_rate = _usual_rate(road, learned, workload, train)
     plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
     candidates = group_candidates(learned, usual_rate)
-    proof = prove(candidates, train, plan)
+    proof = _proved(road, learned, workload, candidates, train, plan)
     preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
     registered = register_proof(road, learned.group, preset, proof, picture)
@@ -90,6 +102,33 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     road.warehouse.finish_stage(learned.group, "prove", key, tables)
     road.warehouse.finish_stage(learned.group, "register", register_key(road, key), {})
     return preset
+
+
+def _proved(
+    road: Road,
+    learned: Learned,
+    workload: GroupWorkload,
+    candidates: Sequence[Candidate],
+    train: Retrainer,
+    plan: Plan,
+) -> Proof:
+    """Return the proof: in full, or where the settings give a user's workload a budget, of one candidate within it."""
+    budget = budget_of_users(road.settings) if workload.users else None
+    if budget is None:
+        return prove(candidates, train, plan)
+    cost = training_cost(road, learned.group, workload, plan.usual_rate)
+    # The first candidate is the best one known; there is no budget to race it, and its rate is what the logs say.
+    statistics = learned.statistics
+    from_logs = statistics.recommended_rate is not None or statistics.usual_rate is not None
+    return prove_within_budget(
+        candidates[0],
+        train,
+        plan,
+        budget,
+        seconds_each=cost.device_seconds,
+        keep_rate=from_logs,
+        used=used_controls(road, learned.group),
+    )
 
 
 def rivals_of(road: Road, learned: Learned) -> dict[str, Rival]:
@@ -170,7 +209,7 @@ def _preset(road: Road, learned: Learned, workload: GroupWorkload, proof: Proof,
         provenance=Provenance(
             group=learned.group,
             origin=proof.winner.origin,
-            learning_rate_source=_rate_source(from_logs, tuned=workload.own),
+            learning_rate_source=_rate_source(from_logs, proof, own=workload.own),
             history_fingerprint=learned.fingerprint,
             runs=learned.runs,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -202,17 +241,21 @@ def _usual_optimizer(road: Road, group: str) -> str:
     return str(usual["optimizer"][0])
 
 
-def _rate_source(from_logs: float | None, *, tuned: bool) -> str:
+def _rate_source(from_logs: float | None, proof: Proof, *, own: bool) -> str:
+    if not own:
+        return "" if from_logs is None else "recommended by the logs, not tried: another workload was retrained"
     logs = "nothing" if from_logs is None else f"{from_logs:.3g}"
-    if tuned:
+    if proof.spending is None or proof.spending.preset_tuned:
         return f"tuned live on search seeds, as the controls' rates; the logs recommend {logs}"
-    return "" if from_logs is None else "recommended by the logs, not tried: another workload was retrained"
+    return f"tried live and not tuned, for want of budget; the logs recommend {logs}"
 
 
 def _draw(road: Road, group: str, train: Retrainer, proof: Proof) -> Path:
     path = road.data / "pictures" / f"{group}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     curves = {PRESET: train.curves(TEST, PRESET, proof.winner.learning_rate)}
-    curves |= {name: train.curves(TEST, name, proof.control_rates[name]) for name in DRAWN}
+    curves |= {
+        name: train.curves(TEST, name, proof.control_rates[name]) for name in DRAWN if name in proof.control_rates
+    }
     group_picture(path, f"{group}, each schedule at its own rate", curves)
     return path

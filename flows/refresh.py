@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.budget_settings import budget_of_users
 from flows.group_workload import GroupWorkload, group_workload
 from flows.proof import proof_key, prove_group, rivals_of
 from flows.registration import register_again, register_key
 from flows.road import Learned, Road, describe, ingest, learn
 from greedylr.lookup import bundled_presets
 from greedylr.registry import PresetNotFoundError, RegistryUnavailableError, without_password
+from models.budget_plan import LEAST_TRAININGS
 from models.proving import expected_trainings
 from models.retraining.errors import WorkloadFailedError
 from pipeline.errors import GreedyLRPipelineError
@@ -65,7 +67,7 @@ class PlannedGroup:
     workload, own_workload
         What would be retrained.
     first_look, most
-        Trainings up to the first look, and at most.
+        Trainings up to the first look, and at most; 0 at most where only a budget's time limits them.
     """
 
     group: str
@@ -178,6 +180,10 @@ def _planned(road: Road, group: str) -> PlannedGroup:
 
 
 def _trainings(road: Road, learned: Learned, workload: GroupWorkload) -> tuple[int, int]:
+    """Return trainings up to the first look, and at most; of a budget of time alone only the first are known."""
+    budget = budget_of_users(road.settings) if workload.users else None
+    if budget is not None:
+        return LEAST_TRAININGS, budget.trainings or 0
     rivals = rivals_of(road, learned) if workload.own else {}
     return expected_trainings(rivals=len(rivals), max_seeds=road.settings.budget.max_seeds)
 
@@ -203,6 +209,8 @@ def _due(road: Road, learned: Learned, workload: GroupWorkload, *, retrain_own_w
 
 
 def _require_budget(road: Road, learned: Learned, workload: GroupWorkload) -> None:
+    if workload.users and budget_of_users(road.settings) is not None:
+        return
     first_look, _ = _trainings(road, learned, workload)
     allowed = road.settings.budget.max_replicas
     if allowed < first_look:

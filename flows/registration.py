@@ -14,6 +14,7 @@ from flows.stage_keys import stage_key
 from greedylr.preset import Candidate, Preset
 from greedylr.registry import PresetRow, database_file, registered_presets
 from greedylr.strict_json import encode
+from greedylr.verdict import CellVerdict
 from models.comparison import headline
 from models.proving import CHAMPION, Proof
 from models.racing import Race
@@ -52,8 +53,7 @@ def champion_of(versions: Sequence[PresetRow]) -> PresetRow | None:
 
 def register_proof(road: Road, group: str, preset: Preset, proof: Proof, picture: Path) -> RegisteredPreset:
     """Register a preset with all the evidence of its proof; errors as `register`."""
-    against_champion = [cell.verdict for cell in proof.cells if cell.control == CHAMPION]
-    alias, reason = alias_of(proof.verdict, against_champion, road.settings.promotion.mode)
+    alias, reason = alias_of(proof.verdict, _against_champion(proof), road.settings.promotion.mode)
     shares = headline(proof.cells)
     return register(
         road.settings.registry_uri,
@@ -71,6 +71,15 @@ def register_proof(road: Road, group: str, preset: Preset, proof: Proof, picture
         },
         reason=reason,
     )
+
+
+def _against_champion(proof: Proof) -> list[CellVerdict]:
+    """Return the verdict against the reigning champion; undecided where a budget left it out, none without one."""
+    met = [cell.verdict for cell in proof.cells if cell.control == CHAMPION]
+    left_out = () if proof.spending is None else proof.spending.left_out
+    if not met and any(step.pair is not None and step.pair.control == CHAMPION for step in left_out):
+        return ["undecided"]
+    return met
 
 
 def _race(race: Race[Candidate]) -> str:

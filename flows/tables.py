@@ -132,6 +132,8 @@ def plan_table(plan: Sequence[PlannedGroup]) -> RenderableType:
 def _trainings(group: PlannedGroup) -> str:
     if group.status != "proved":
         return "none"
+    if not group.most:
+        return f"{group.first_look:,} and what the time allows"
     if group.first_look == group.most:
         return f"about {group.most:,}"
     return f"about {group.first_look:,} to {group.most:,}"

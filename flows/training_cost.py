@@ -10,10 +10,11 @@ from flows.group_settings import with_steps
 from flows.group_workload import REFERENCE, GroupWorkload
 from flows.retraining import Retrainer
 from flows.road import Road
-from greedylr.schedules import CONTROLS, PRIMARY_CONTROL
+from greedylr.schedules import PRIMARY_CONTROL
 from greedylr.strict_json import parse
 from models.budget_plan import LEAST_TRAININGS
 from models.common_grid import at_rates
+from models.contenders import CONTENDERS
 from models.retraining.job import JOB_FILE, RESULT_FILE
 from models.seeds import derive_seeds
 
@@ -50,7 +51,7 @@ def training_cost(road: Road, group: str, workload: GroupWorkload, usual_rate: f
     full = road.settings.group(group).steps or Retrainer(road, group, workload).look().descriptors.total_steps
     steps = min(full, max(LEAST_STEPS, round(full * LOOK_SHARE)))
     rates = [usual_rate, usual_rate / 3]
-    controls = at_rates({PRIMARY_CONTROL: CONTROLS[PRIMARY_CONTROL]}, rates)
+    controls = at_rates({PRIMARY_CONTROL: CONTENDERS[PRIMARY_CONTROL]}, rates)
     seeds = derive_seeds("search", group, "look", count=1 if workload.users else LEAST_TRAININGS // len(rates))
     looked = Retrainer(with_steps(road, group, steps), group, workload)("a look at the cost", controls, seeds)
     trainings = len(controls) * len(seeds)

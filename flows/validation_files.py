@@ -118,8 +118,7 @@ def write_pooled(data: Path, preset: Preset, pooled: Mapping[str, Any]) -> Path:
 
 def _rate_source(validated: Validated) -> str:
     spending = validated.proof.spending
-    tuned = spending is None or any(taken.step.kind == "tuning" for taken in spending.taken)
-    return "tuned" if tuned else "usual"
+    return "tuned" if spending is None or spending.preset_tuned else "usual"
 
 
 def _write(path: Path, content: Any) -> None:

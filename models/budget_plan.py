@@ -128,6 +128,8 @@ class Standing:
         How many schedules share the tuning: the primary control, and the preset where it has no rate of its own.
     tuned
         Whether that was done; None where it was left out, and stays so.
+    rivals
+        Rates of those that have one of their own, by name, but for the primary pair's: they come before controls.
     further_controls
         In the order in which they are compared.
     max_seeds
@@ -140,6 +142,7 @@ class Standing:
     base_rate: float
     schedules_to_tune: int
     tuned: bool | None = False
+    rivals: Mapping[str, float] = field(default_factory=dict)
     further_controls: Sequence[str] = ()
     max_seeds: int = LOOKS[-1]
     looked: Mapping[Pair, Looked] = field(default_factory=dict)
@@ -166,21 +169,22 @@ def _steps(standing: Standing) -> Iterator[Step]:
     if standing.tuned is False:
         trials = standing.schedules_to_tune * TUNING_POINTS * TUNING_SEEDS
         yield Step(kind="tuning", trainings=trials + LEAST_TRAININGS)
-    others = [
-        *(
-            ("control", Pair(name, primary.preset_rate, standing.base_rate, "own rate"))
-            for name in standing.further_controls
-        ),
-        *(
-            ("starting rate", _from(standing.base_rate * multiple, primary.control, multiple))
-            for multiple in OTHER_MULTIPLES
-        ),
-    ]
     yield from _more_seeds(standing, [primary])
+    others = list(_others(standing))
     for kind, pair in others:
         if pair not in standing.looked:
             yield _look(standing, kind, pair, LOOKS[0])
     yield from _more_seeds(standing, [pair for _, pair in others])
+
+
+def _others(standing: Standing) -> Iterator[tuple[StepKind, Pair]]:
+    own_rate = standing.primary.preset_rate
+    for name, rate in standing.rivals.items():
+        yield "control", Pair(name, own_rate, rate, "own rate")
+    for name in standing.further_controls:
+        yield "control", Pair(name, own_rate, standing.base_rate, "own rate")
+    for multiple in OTHER_MULTIPLES:
+        yield "starting rate", _from(standing.base_rate * multiple, standing.primary.control, multiple)
 
 
 def _from(rate: float, control: str, multiple: float) -> Pair:
@@ -263,6 +267,8 @@ class Spending:
         As it was given.
     taken, left_out
         Steps that were trained, and steps that did not fit into what was left.
+    preset_tuned
+        Whether the preset's rate was tuned as the control's.
     remark
         What the verdict lacks: a control that was not tuned, runs that would decide it. Empty where it lacks nothing.
     """
@@ -270,4 +276,5 @@ class Spending:
     budget: Budget
     taken: tuple[StepTaken, ...]
     left_out: tuple[Step, ...]
+    preset_tuned: bool
     remark: str

@@ -41,7 +41,8 @@ def first_standing(preset: Candidate, plan: Plan, *, keep_rate: bool, used: Sequ
     used
         Controls that the group's past runs used, the most frequent first: they are compared before others.
     """
-    rival = true_rivals(plan, preset).get(INCUMBENT)
+    rivals = true_rivals(plan, preset)
+    rival = rivals.pop(INCUMBENT, None)
     own_rate = preset.learning_rate if keep_rate else plan.usual_rate
     if rival is None:
         primary = Pair(PRIMARY_CONTROL, own_rate, plan.usual_rate, "own rate")
@@ -52,6 +53,7 @@ def first_standing(preset: Candidate, plan: Plan, *, keep_rate: bool, used: Sequ
         primary=primary,
         base_rate=plan.usual_rate,
         schedules_to_tune=1 if keep_rate else 2,
+        rivals={name: other.learning_rate for name, other in rivals.items()},
         further_controls=[name for name in order if name in plan.contenders and name != primary.control],
         max_seeds=plan.max_seeds,
     )
@@ -188,6 +190,7 @@ class _Proof:
                 budget=self._budget,
                 taken=tuple(self._taken),
                 left_out=left_out,
+                preset_tuned=standing.tuned is True and standing.schedules_to_tune > 1,
                 remark=_remark(self._cell(standing.primary), tuned=tuned),
             ),
         )

@@ -37,6 +37,12 @@ def test_then_come_tuning_more_seeds_of_the_primary_cell_other_controls_and_othe
     ]
 
 
+def test_a_rival_with_a_rate_of_its_own_comes_before_controls() -> None:
+    looked = {PRIMARY: Looked(20, decided=True)}
+    _, step, *_ = steps_worth_taking(standing(looked=looked, rivals={"champion": 0.03}))
+    assert step.pair == Pair("champion", 0.1, 0.03, "own rate")
+
+
 def test_starting_rates_go_from_near_to_far() -> None:
     looked = {PRIMARY: Looked(20, decided=True)}
     steps = steps_worth_taking(standing(looked=looked, tuned=True, further_controls=()))
