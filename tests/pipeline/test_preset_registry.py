@@ -18,14 +18,7 @@ from greedylr import Interval, Preset, Verdict, load_preset, suggest_preset
 from greedylr.registry import registered_presets
 from greedylr.verdict import CellVerdict
 from pipeline.errors import RegistryUnreachableError
-from pipeline.preset_registry import (
-    RegisteredPreset,
-    create_registry,
-    promote,
-    register,
-    registered_name,
-    rollback,
-)
+from pipeline.preset_registry import RegisteredPreset, promote, register, registered_name, rollback
 
 GROUP = "mnist-mlp-sgd"
 NAME = "greedylr-mnist-mlp-sgd"
@@ -266,14 +259,6 @@ def test_a_group_that_is_no_slug_is_registered_too(uri: str, tmp_path: Path) -> 
     (row,) = registered_presets(uri)
     assert row.name == registered_name("Mine: a/b")
     assert load_preset(f"models:/{row.name}@champion", registry_uri=uri) == proved()
-
-
-def test_a_registry_that_is_not_there_is_made_whole(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/data/registry.db"
-    create_registry(uri)
-    create_registry(uri)
-    assert registered_presets(uri) == []
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["registry.db"]
 
 
 def test_a_registry_that_does_not_answer_may_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
