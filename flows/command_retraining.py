@@ -74,10 +74,11 @@ class CommandRetraining:
         )
         self._done: dict[str, CommandRun] = {}
         self._rows: list[_Row] = []
-        self._checked = False
+        if remark := self._runner.tried_remark():
+            self._warn(remark)
 
     def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
-        """Train every configuration with every seed; the first call tries the command before.
+        """Train every configuration with every seed; a command that is new is tried before.
 
         The loss before training is the mean of the values logged first, for a command says it in no other way.
 
@@ -96,7 +97,8 @@ class CommandRetraining:
             for seed in seeds
         ]
         before = set(self._done)
-        seconds = 0.0 if self._checked or not asked else self._try(asked[len(asked) // 2][2])
+        untried = asked and self._runner.tried_remark() is None
+        seconds = self._try(asked[len(asked) // 2][2]) if untried else 0.0
         self._train(purpose, [wanted for _, _, wanted in asked])
         rows = [
             _Row(purpose=purpose, configuration=each, seed=seed, run=self._done[self._runner.key(wanted)])
@@ -142,9 +144,10 @@ class CommandRetraining:
         again = self._runner.run(
             Wanted(schedule=wanted.schedule, learning_rate=wanted.learning_rate, seed=wanted.seed, repetition=1)
         )
-        if remark := repetition_remark(self._command, run, again):
-            logger.warning("group %s: %s", self._group, remark)
-        self._checked = True
+        remark = repetition_remark(self._command, run, again)
+        self._runner.keep_trial(remark)
+        if remark:
+            self._warn(remark)
         return again.seconds
 
     def _train(self, purpose: str, asked: Sequence[Wanted]) -> None:
@@ -167,7 +170,10 @@ class CommandRetraining:
         self._done[key] = run
         # One that fails always for the same reason says it once.
         if run.failure and run.failure not in reasons:
-            logger.warning("group %s: %s %s (%s)", self._group, self._command.shown(), run.failure, wanted.name)
+            self._warn(f"{self._command.shown()} {run.failure} ({wanted.name})")
+
+    def _warn(self, remark: str) -> None:
+        logger.warning("group %s: %s", self._group, remark)
 
 
 def _schedule_file(configuration: Configuration) -> Preset | NamedControl:

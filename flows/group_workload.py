@@ -64,20 +64,25 @@ class GroupWorkload:
 
 
 def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
-    """Return the workload of a group.
+    """Return the workload of a group: the one that its settings name, else the nearest reference workload.
 
     Raises
     ------
     ValueError
         If the settings name a reference workload, a file or a module that does not exist.
     """
+    named = named_workload(road, group)
+    return named or reference_workload(nearest_reference(learned.statistics.usual_steps), own=False)
+
+
+def named_workload(road: Road, group: str) -> GroupWorkload | None:
+    """Return the workload that the settings name for a group, None where they name none; errors as `group_workload`."""
     settings = road.settings.group(group)
     if settings.command is not None:
         return _command_workload(settings, road.root)
     address = settings.workload
     if address is None:
-        name = nearest_reference(learned.statistics.usual_steps)
-        return reference_workload(name, own=False)
+        return None
     if address.startswith(REFERENCE):
         name = address.removeprefix(REFERENCE)
         if name not in REFERENCES:

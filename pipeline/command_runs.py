@@ -136,21 +136,29 @@ class CommandRunner:
             write_schedule(folder / SCHEDULE_FILE, wanted.schedule)
         run = self._made(wanted, folder, stopped)
         with _keeping(folder):
-            _keep(folder, run)
+            _write(folder / RUN_FILE, json.dumps(encode(run), allow_nan=False))
         return run
 
     def key(self, wanted: Wanted) -> str:
         """Return the name of a run: of all that its result depends on."""
         schedule = wanted.schedule.schedule if isinstance(wanted.schedule, Preset) else wanted.schedule.control
-        content = [
-            COMMAND_VERSION,
-            encode(self.command),
-            self.code,
-            encode(schedule),
-            wanted.learning_rate,
-            wanted.seed,
-            wanted.repetition,
-        ]
+        return self._hash(encode(schedule), wanted.learning_rate, wanted.seed, wanted.repetition)
+
+    def tried_remark(self) -> str | None:
+        """Return what a trial of the command has given to say; None where it was not tried yet."""
+        return self._trial.read_text(encoding="utf-8") if self._trial.is_file() else None
+
+    def keep_trial(self, remark: str) -> None:
+        """Keep that the command was tried, and what there is to say; errors as `run`."""
+        with _keeping(self.folder):
+            _write(self._trial, remark)
+
+    @property
+    def _trial(self) -> Path:
+        return self.folder / f"tried-{self._hash()}.txt"
+
+    def _hash(self, *of_a_run: object) -> str:
+        content = [COMMAND_VERSION, encode(self.command), self.code, *of_a_run]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     def _made(self, wanted: Wanted, folder: Path, stopped: Callable[[], bool]) -> CommandRun:
@@ -221,10 +229,10 @@ def kept_run(folder: Path) -> CommandRun | None:
     return decode(CommandRun, parse(path.read_text(encoding="utf-8")), str(path))
 
 
-def _keep(folder: Path, run: CommandRun) -> None:
-    partial = folder / f"{RUN_FILE}.partial"
-    partial.write_text(json.dumps(encode(run), allow_nan=False), encoding="utf-8")
-    partial.replace(folder / RUN_FILE)
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class CommandStore:
-    """Runs of one group's command in an MLflow store.
+    """Runs of one group's command in an MLflow store; threads may share it.
 
     Parameters
     ----------
@@ -43,6 +44,9 @@ class CommandStore:
     def __init__(self, address: str, experiment: str, artifact_folder: Path) -> None:
         self._address = address
         self._experiment = experiment
+        # MLflow's client and the reader bring a SQLite each. Within one process the two do not see each other's locks:
+        # a write of the one beside a read of the other looks like that of a writer that has crashed.
+        self._alone = threading.Lock()
         with self._answering():
             from mlflow.tracking import MlflowClient
 
@@ -71,13 +75,16 @@ class CommandStore:
 
     def series(self, run_id: str) -> list[str]:
         """Return the names of the series of a run, in the order of the alphabet."""
-        with open_source(self._address) as source, source.series([run_id]) as names:
+        with self._answering():
+            # Undoes what a command was killed in the midst of writing, which nobody may who only reads.
+            self._client.get_run(run_id)
+        with self._alone, open_source(self._address) as source, source.series([run_id]) as names:
             return sorted(set(names.read_all()["key"].to_pylist()))
 
     def points(self, run_id: str, names: Collection[str]) -> dict[str, list[LoggedPoint]]:
         """Return the points of some series of a run; errors as those of a source."""
         found: dict[str, list[LoggedPoint]] = {}
-        with open_source(self._address) as source, source.points([run_id], sorted(set(names))) as points:
+        with self._alone, open_source(self._address) as source, source.points([run_id], sorted(set(names))) as points:
             for row in points.read_all().to_pylist():
                 value = float("nan") if row["is_nan"] else float(row["value"])
                 found.setdefault(row["key"], []).append(LoggedPoint(row["step"], row["timestamp"], value))
@@ -88,7 +95,8 @@ class CommandStore:
         from mlflow.exceptions import MlflowException
 
         try:
-            yield
+            with self._alone:
+                yield
         except (MlflowException, OSError) as error:
             reason = without_password(" ".join(str(error).split()))
             raise CommandStoreError(

@@ -144,6 +144,7 @@ def _tags(preset: Preset, verdict: Verdict, group: str, reason: str) -> dict[str
         "own_workload": str(verdict.own_workload).lower(),
         "workload": verdict.workload,
         "primary_control": verdict.primary_control,
+        "selection": verdict.selection,
         "difference": f"{verdict.difference:.6g}",
         "interval": f"[{verdict.interval.lower:.6g}, {verdict.interval.upper:.6g}]",
         "seeds": str(verdict.seeds),

@@ -156,6 +156,25 @@ def test_a_file_that_may_not_be_run_fails_by_its_name(runner: Callable[..., Comm
     assert run.failure == "'./train.py' could not be run to its end: Permission denied (./train.py)"
 
 
+def test_a_command_that_is_killed_while_it_logs_leaves_a_store_that_can_be_read(
+    runner: Callable[..., CommandRunner],
+) -> None:
+    body = (
+        f"{CALM}\n"
+        "store = sqlite3.connect(os.environ['MLFLOW_TRACKING_URI'].removeprefix('sqlite:///'))\n"
+        "store.execute('pragma cache_spill = 1')\n"
+        "store.execute('pragma cache_size = 1')\n"
+        "run = os.environ['MLFLOW_RUN_ID']\n"
+        "rows = [('val_loss', step / 10**6, 0, run, step, 0) for step in range(10**4)]\n"
+        "names = 'key, value, timestamp, run_uuid, step, is_nan'\n"
+        "store.executemany(f'insert into metrics ({names}) values (?, ?, ?, ?, ?, ?)', rows)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    made = runner(body)
+    assert made.run(wanted()).failure == "was killed by signal 9"
+    assert runner(CALM).run(wanted()).failure == ""
+
+
 @pytest.mark.parametrize("end", ["", "; raise SystemExit(3)", "; time.sleep(600)"])
 def test_a_run_whose_loss_is_no_number_has_diverged_however_it_ended(
     runner: Callable[..., CommandRunner], end: str
