@@ -17,7 +17,7 @@ from features.series_names import named_roles
 from flows.road import Road
 from greedylr.preset import Preset, Provenance
 from greedylr.schedule_files import NamedControl
-from greedylr.schedules import CONTROLS
+from greedylr.schedules import NAMED_CONTROLS
 from models.results import SAME_RATE, Results
 from models.retraining.job import Configuration
 from models.training_account import Trainings
@@ -183,7 +183,7 @@ def _schedule_file(configuration: Configuration) -> Preset | NamedControl:
             f"a command can be given schedules only, got {configuration.name!r}, which is the method "
             f"{configuration.method!r}; leave it out"
         )
-    control = next((name for name, schedule in CONTROLS.items() if schedule == configuration.schedule), None)
+    control = next((name for name, schedule in NAMED_CONTROLS.items() if schedule == configuration.schedule), None)
     if control is not None:
         return NamedControl(control=control, learning_rate=configuration.learning_rate)
     if configuration.schedule.rule is None:
@@ -210,6 +210,7 @@ def _results(rows: Sequence[_Row]) -> Results:
         selection_loss=np.array([last(row.run.selection) for row in rows]),
         reporting_loss=np.array([last(row.run.reporting) for row in rows]),
         diverged=np.array([row.run.diverged_step is not None for row in rows]),
+        failed=np.array([bool(row.run.failure) for row in rows]),
     )
 
 

@@ -130,6 +130,28 @@ def test_a_run_that_diverged_is_the_worst_and_no_failure(road: MakeRoad) -> None
     assert np.isnan(results.selection_loss[:2]).all()
 
 
+def test_a_run_that_fails_is_a_row_of_its_own_and_the_others_go_on(
+    road: MakeRoad, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = road(options="3")
+    with caplog.at_level(logging.WARNING):
+        results = retrainer(here)("test", [COSINE, PRESET], SEEDS[::-1]).results
+    assert results.seed.tolist() == [4, 3, 4, 3]
+    assert results.failed.tolist() == [False, True, False, True]
+    assert not results.diverged.any()
+    (record,) = caplog.records  # both fail for the same reason, which is said once
+    assert (
+        "train.py ended with exit status 1; its last output:\n  the data are gone (cosine at 0.1, seed 3)"
+        in record.message
+    )
+    # They are not tried again for the next purpose, but by the next refresh.
+    train = retrainer(here)
+    train("tuning", [COSINE], (3,))
+    before = ran(here)
+    train("test", [COSINE], (3,))
+    assert ran(here) == before
+
+
 def test_where_the_higher_metric_is_better_it_counts_negated(road: MakeRoad) -> None:
     train = retrainer(road(metric="accuracy", report_metric="", mode="max"))
     made = train("test", [COSINE], SEEDS)

@@ -22,6 +22,7 @@ from pipeline.preset_registry import RegisteredPreset, promote, register, regist
 
 GROUP = "mnist-mlp-sgd"
 NAME = "greedylr-mnist-mlp-sgd"
+TOLD = ("group", "attempt", "primary_control", "selection", "interval", "reason")
 INTERVALS: dict[CellVerdict, tuple[float, float]] = {
     "better": (-0.08, -0.02),
     "undecided": (-0.05, 0.05),
@@ -98,10 +99,11 @@ def test_a_champion_is_registered_with_its_verdict(uri: str, publish: Callable[.
     assert (row.verdict, row.own_workload, row.learning_rate) == ("better", True, 0.1)
     assert (row.content_hash, row.address) == (preset.content_hash, f"models:/{NAME}/1")
     found = tags(uri, "1")
-    assert {key: found[f"greedylr.{key}"] for key in ("group", "attempt", "primary_control", "interval", "reason")} == {
+    assert {key: found[f"greedylr.{key}"] for key in TOLD} == {
         "group": GROUP,
         "attempt": "1",
         "primary_control": "cosine",
+        "selection": "apart",
         "interval": "[-0.08, -0.02]",
         "reason": "a test",
     }
