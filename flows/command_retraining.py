@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -17,15 +17,16 @@ from features.series_names import named_roles
 from flows.road import Road
 from greedylr.preset import Preset, Provenance
 from greedylr.schedule_files import NamedControl
-from greedylr.schedules import NAMED_CONTROLS
+from greedylr.schedules import NAMED_CONTROLS, PRIMARY_CONTROL
 from models.results import SAME_RATE, Results
 from models.retraining.job import Configuration
+from models.seeds import derive_seeds
 from models.training_account import Trainings
 from pipeline.command_check import repetition_remark, require_contract
 from pipeline.command_runs import CommandRun, CommandRunner, Wanted
 from pipeline.command_store import CommandStore
 from pipeline.logged_losses import LoggedLoss
-from pipeline.training_command import TrainingCommand
+from pipeline.training_command import TrainingCommand, names_steps
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +53,21 @@ class CommandRetraining:
     group
         Named in the progress and in the settings.
     command, code
-        What is run, and the hash of what it is made of.
+        What is run, with the steps of the settings, and the hash of what it is made of.
+
+    Raises
+    ------
+    ValueError
+        If the settings give steps and the command takes none.
+    CommandStoreError
+        If the store refuses, or does not answer.
     """
 
     def __init__(self, road: Road, group: str, command: TrainingCommand, code: str) -> None:
         settings = road.settings.group(group)
+        if settings.steps is not None and not names_steps(command.template):
+            raise ValueError(f"a command must have {{steps}} in it to be given some, got {command.template!r}; add it")
+        command = replace(command, steps=settings.steps)
         self._road = road
         self._group = group
         self._command = command
@@ -135,6 +146,17 @@ class CommandRetraining:
         steps = np.linspace(0.0, max(last, 1), CURVE_POINTS)
         losses, rates = (np.array([_between(series, steps) for series in each]) for each in _series_of(found))
         return steps, losses, rates
+
+    def seconds_each(self, learning_rate: float) -> float:
+        """Return what a run takes: the mean of those that were made; where there are none, that of a trial at a rate.
+
+        Errors are those of a call.
+        """
+        if (known := self._runner.mean_seconds()) is not None:
+            return known
+        (seed,) = derive_seeds("search", self._group, count=1)
+        cosine = NamedControl(control=PRIMARY_CONTROL, learning_rate=learning_rate)
+        return self._try(Wanted(schedule=cosine, learning_rate=learning_rate, seed=seed))
 
     def _try(self, wanted: Wanted) -> float:
         """Run the command twice with one seed, and return what the repetition cost."""

@@ -52,6 +52,11 @@ class Retrainer:
         Named in the progress and in the settings.
     workload
         What is trained.
+
+    Attributes
+    ----------
+    commands
+        What trains instead of jobs where the workload is a command.
     """
 
     def __init__(self, road: Road, group: str, workload: GroupWorkload) -> None:
@@ -60,10 +65,10 @@ class Retrainer:
         self._workload = workload
         self._data: Path | None = None
         self._finished: list[tuple[str, Job, JobResult]] = []
-        self._commands: CommandRetraining | None = None
+        self.commands: CommandRetraining | None = None
         self._reference: WorkloadReference | None = None
         if workload.command is not None:
-            self._commands = CommandRetraining(road, group, workload.command, workload.code)
+            self.commands = CommandRetraining(road, group, workload.command, workload.code)
         elif workload.users:
             self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
         else:
@@ -73,8 +78,8 @@ class Retrainer:
 
     def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
         """Train every configuration with every seed."""
-        if self._commands is not None:
-            return self._commands(purpose, configurations, seeds)
+        if self.commands is not None:
+            return self.commands(purpose, configurations, seeds)
         result = self.train(purpose, configurations, seeds)
         naive = {row.seed: loss for row in result.rows if (loss := row.initial_reporting_loss) is not None}
         return Trainings(
@@ -114,6 +119,11 @@ class Retrainer:
             return self._finished[-1][2]
         return self.train("first look at the workload", (), (0,))
 
+    @property
+    def family(self) -> str:
+        """The data that the workload is made from, as it says of itself; of a command, which does not, the group's."""
+        return self._group if self.commands is not None else self.look().descriptors.family
+
     def usual_rate(self) -> float:
         """Return a rate near which the workload trains, as it says of itself.
 
@@ -122,7 +132,7 @@ class Retrainer:
         ValueError
             Of a command, which says nothing.
         """
-        if self._commands is not None:
+        if self.commands is not None:
             raise ValueError(
                 f"groups.{self._group}.learning_rate must be given where the logs know no rate: a command does not say "
                 "near which it trains"
@@ -139,8 +149,8 @@ class Retrainer:
         ValueError
             If it was not trained.
         """
-        if self._commands is not None:
-            return self._commands.curves(purpose, name, learning_rate)
+        if self.commands is not None:
+            return self.commands.curves(purpose, name, learning_rate)
         found = [
             (result.curves.steps, result.curves.losses[place], result.curves.rates[place])
             for trained_for, job, result in self._finished

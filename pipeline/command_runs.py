@@ -19,10 +19,10 @@ from pipeline.errors import CommandFailedError
 from pipeline.logged_losses import LoggedLoss, logged_loss
 from pipeline.training_command import TrainingCommand
 
-# Part of every run's name: to be raised when the same run would be judged otherwise or be kept in another form.
+# Part of where runs are kept: to be raised when the same run would be judged otherwise, or be kept in another form.
 COMMAND_VERSION = 1
 
-SCHEDULE_FILE, LOG_FILE, RUN_FILE = "schedule.json", "output.log", "run.json"
+SCHEDULE_FILE, LOG_FILE, RUN_FILE, TRIAL_FILE = "schedule.json", "output.log", "run.json", "tried.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class CommandRunner:
     root
         The folder that it runs in.
     folder
-        Where its runs are kept.
+        Where its runs are kept, and those of others.
     store
         What it logs to.
     timeout_s
@@ -127,7 +127,7 @@ class CommandRunner:
         InterruptedError
             If it was given up because of `stopped`.
         """
-        folder = (self.folder / self.key(wanted)).absolute()
+        folder = self._runs / self.key(wanted)
         kept = kept_run(folder)
         if kept is not None and not kept.failure:
             return kept
@@ -140,26 +140,30 @@ class CommandRunner:
         return run
 
     def key(self, wanted: Wanted) -> str:
-        """Return the name of a run: of all that its result depends on."""
+        """Return the name of a run of the command: of all that its result depends on."""
         schedule = wanted.schedule.schedule if isinstance(wanted.schedule, Preset) else wanted.schedule.control
-        return self._hash(encode(schedule), wanted.learning_rate, wanted.seed, wanted.repetition)
+        return _hash(encode(schedule), wanted.learning_rate, wanted.seed, wanted.repetition)
+
+    def mean_seconds(self) -> float | None:
+        """Return how long the runs took that have given a result; None where there are none."""
+        kept = (kept_run(path.parent) for path in self._runs.glob(f"*/{RUN_FILE}"))
+        seconds = [run.seconds for run in kept if run is not None and not run.failure]
+        return sum(seconds) / len(seconds) if seconds else None
 
     def tried_remark(self) -> str | None:
         """Return what a trial of the command has given to say; None where it was not tried yet."""
-        return self._trial.read_text(encoding="utf-8") if self._trial.is_file() else None
+        path = self._runs / TRIAL_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def keep_trial(self, remark: str) -> None:
         """Keep that the command was tried, and what there is to say; errors as `run`."""
-        with _keeping(self.folder):
-            _write(self._trial, remark)
+        with _keeping(self._runs):
+            _write(self._runs / TRIAL_FILE, remark)
 
     @property
-    def _trial(self) -> Path:
-        return self.folder / f"tried-{self._hash()}.txt"
-
-    def _hash(self, *of_a_run: object) -> str:
-        content = [COMMAND_VERSION, encode(self.command), self.code, *of_a_run]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+    def _runs(self) -> Path:
+        """Where the runs of this very command are."""
+        return (self.folder / _hash(COMMAND_VERSION, encode(self.command), self.code)).absolute()
 
     def _made(self, wanted: Wanted, folder: Path, stopped: Callable[[], bool]) -> CommandRun:
         run_id = self.store.begin(
@@ -227,6 +231,10 @@ def kept_run(folder: Path) -> CommandRun | None:
     if not path.is_file():
         return None
     return decode(CommandRun, parse(path.read_text(encoding="utf-8")), str(path))
+
+
+def _hash(*content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from greedylr.schedules import CONTROLS, Envelope, Schedule
 from models.retraining.job import Configuration
 from pipeline.errors import CommandFailedError
 from pipeline.settings import load_settings
+from pipeline.training_command import TrainingCommand
 
 GROUP = "parabola-sgd"
 SEEDS = (3, 4)
@@ -211,3 +213,32 @@ def test_a_command_that_does_not_follow_its_seed_is_warned_of(road: MakeRoad, ca
 def test_a_command_says_nothing_of_its_usual_rate(road: MakeRoad) -> None:
     with pytest.raises(ValueError, match=f"groups.{GROUP}.learning_rate must be given where the logs know no rate"):
         retrainer(road()).usual_rate()
+
+
+def test_a_command_belongs_to_the_family_of_its_group(road: MakeRoad) -> None:
+    assert retrainer(road()).family == GROUP
+
+
+def test_what_a_run_takes_is_known_from_those_that_were_made_else_from_a_trial(road: MakeRoad) -> None:
+    here = road()
+    commands = retrainer(here).commands
+    assert commands is not None
+    assert commands.seconds_each(0.1) > 0
+    assert len(ran(here)) == 2  # the trial, and its repetition
+    before = ran(here)
+    again = retrainer(here).commands
+    assert again is not None
+    assert again.seconds_each(0.1) > 0
+    assert ran(here) == before
+
+
+def test_steps_are_given_only_to_a_command_that_takes_them(road: MakeRoad) -> None:
+    here = road(options="{steps}", steps=60)
+    retrainer(here)("test", [COSINE], (3,))
+    without = Road(settings=load_settings(here.root / "greedylr.toml"), root=here.root)
+    workload = named_workload(without, GROUP)
+    assert workload is not None and workload.command is not None
+    template = workload.command.template.replace(" {steps}", "")
+    bare = replace(workload, command=TrainingCommand(template=template, metric="val_loss"))
+    with pytest.raises(ValueError, match=r"a command must have \{steps\} in it to be given some"):
+        Retrainer(without, GROUP, bare)

@@ -66,6 +66,12 @@ def wanted(rate: float = 0.1, seed: int = 1, **changes: Any) -> Wanted:
     return Wanted(**{"schedule": schedule, "learning_rate": rate, "seed": seed, **changes})
 
 
+def folder_of(root: Path, file: str) -> Path:
+    """The folder of the only run so far."""
+    (path,) = root.glob(f"jobs/*/*/{file}")
+    return path.parent
+
+
 def test_losses_are_read_back_from_the_run_that_the_command_was_given(runner: Callable[..., CommandRunner]) -> None:
     run = runner(CALM).run(wanted())
     assert run.failure == ""
@@ -94,27 +100,40 @@ def test_the_run_is_never_history(runner: Callable[..., CommandRunner], mlflow_s
 
 
 def test_what_was_done_is_not_done_again(runner: Callable[..., CommandRunner], tmp_path: Path) -> None:
-    made = runner(CALM)
-    first = made.run(wanted())
+    first = runner(CALM).run(wanted())
     assert runner('raise SystemExit("run again")').run(wanted()) == first
-    assert json.loads((tmp_path / "jobs" / made.key(wanted()) / "run.json").read_text())["run_id"] == first.run_id
+    assert json.loads(folder_of(tmp_path, "run.json").joinpath("run.json").read_text())["run_id"] == first.run_id
 
 
-def test_a_run_is_another_with_another_seed_rate_schedule_code_or_repetition(
-    runner: Callable[..., CommandRunner],
-) -> None:
+def test_a_run_is_another_with_another_seed_rate_schedule_or_repetition(runner: Callable[..., CommandRunner]) -> None:
     made = runner(CALM)
-    keys = {
-        made.key(wanted()),
-        made.key(wanted(seed=2)),
-        made.key(wanted(0.2)),
-        made.key(wanted(schedule=NamedControl(control="linear", learning_rate=0.1))),
-        made.key(wanted(repetition=1)),
-        runner(CALM, code="changed").key(wanted()),
-        runner(CALM, mode="max").key(wanted()),
-        runner(CALM, report_metric=None).key(wanted()),
-    }
-    assert len(keys) == 8
+    linear = NamedControl(control="linear", learning_rate=0.1)
+    others = [wanted(seed=2), wanted(0.2), wanted(schedule=linear), wanted(repetition=1)]
+    assert len({made.key(each) for each in [wanted(), *others]}) == 5
+
+
+def test_another_code_or_command_has_runs_of_its_own(runner: Callable[..., CommandRunner], tmp_path: Path) -> None:
+    for changes in ({}, {"code": "changed"}, {"mode": "max"}, {"report_metric": None}):
+        runner(CALM, **changes).run(wanted())
+    assert len(list(tmp_path.glob("jobs/*/*/run.json"))) == 4
+
+
+def test_what_a_run_takes_is_the_mean_of_those_with_a_result(runner: Callable[..., CommandRunner]) -> None:
+    assert runner(CALM).mean_seconds() is None
+    first = runner(CALM).run(wanted())
+    second = runner(f"time.sleep(0.3); {CALM}").run(wanted(seed=2))
+    runner("raise SystemExit(1)").run(wanted(seed=3))
+    assert second.seconds > 0.3
+    assert runner(CALM).mean_seconds() == pytest.approx((first.seconds + second.seconds) / 2)
+
+
+def test_a_trial_is_remembered_with_what_it_said(runner: Callable[..., CommandRunner]) -> None:
+    made = runner(CALM)
+    assert made.tried_remark() is None
+    made.run(wanted())
+    made.keep_trial("its pairs are not exact")
+    assert runner(CALM).tried_remark() == "its pairs are not exact"
+    assert runner(CALM, code="changed").tried_remark() is None
 
 
 @pytest.mark.parametrize(
@@ -190,17 +209,17 @@ def test_what_failed_is_tried_again(runner: Callable[..., CommandRunner]) -> Non
     assert runner(CALM).run(wanted()).failure == ""
 
 
-def test_output_is_kept_beside_the_result(runner: Callable[..., CommandRunner]) -> None:
-    made = runner(f"print('step 1 of 1'); {CALM}")
-    made.run(wanted())
-    assert (made.folder / made.key(wanted()) / LOG_FILE).read_text() == "step 1 of 1\n"
+def test_output_is_kept_beside_the_result(runner: Callable[..., CommandRunner], tmp_path: Path) -> None:
+    runner(f"print('step 1 of 1'); {CALM}").run(wanted())
+    assert (folder_of(tmp_path, "run.json") / LOG_FILE).read_text() == "step 1 of 1\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_output_that_finds_no_room_fails_with_the_file(runner: Callable[..., CommandRunner]) -> None:
-    made = runner(f"print('x' * 10**5, flush=True); {CALM}")
-    folder = (made.folder / made.key(wanted())).absolute()
-    folder.mkdir(parents=True)
+def test_output_that_finds_no_room_fails_with_the_file(runner: Callable[..., CommandRunner], tmp_path: Path) -> None:
+    made = runner("print('x' * 10**5, flush=True); raise SystemExit(1)")
+    made.run(wanted())
+    folder = folder_of(tmp_path, LOG_FILE)
+    (folder / LOG_FILE).unlink()
     (folder / LOG_FILE).symlink_to("/dev/full")
     failure = made.run(wanted()).failure
     assert failure == f"{sys.executable!r} could not be run to its end: No space left on device ({folder / LOG_FILE})"
