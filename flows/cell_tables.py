@@ -55,9 +55,18 @@ def verdict_text(verdict: Verdict, where: str = "") -> Text:
     """Return a verdict in words."""
     words = "than" if verdict.verdict in ("better", "worse") else "against"
     untuned = "" if verdict.control_tuned else ", whose rate was not tuned"
+    selection = "" if verdict.selection == "apart" else ", selection = report"
     return Text(
-        f"{verdict.verdict} {words} {verdict.primary_control}{untuned}{where}", style=VERDICT_STYLES[verdict.verdict]
+        f"{verdict.verdict} {words} {verdict.primary_control}{untuned}{where}{selection}",
+        style=VERDICT_STYLES[verdict.verdict],
     )
+
+
+def selection_note(verdict: Verdict) -> str:
+    """Return what is to be known where one metric chose and is reported; empty where two did."""
+    if verdict.selection == "apart":
+        return ""
+    return " Rates were chosen by the very metric that is reported: name a report_metric to keep the two apart."
 
 
 def titled(title: str | Text, table: Table, note: str = "") -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,6 @@ from models.budgeted_proof import prove_within_budget
 from models.comparison import INCUMBENT
 from models.fresh_comparison import PRESET, TEST, Rival
 from models.proving import CHAMPION, Plan, Proof, prove
-from models.retraining.job import JobResult
 from pipeline.plots import group_picture
 
 logger = logging.getLogger(__name__)
@@ -50,12 +50,13 @@ def proof_key(road: Road, learned: Learned, workload: GroupWorkload) -> str:
     Where the result goes is no part of it, nor in which folder the repository stands: another place is no reason for a
     second draw.
     """
-    settings = road.settings.group(learned.group)
+    settings, command = road.settings.group(learned.group), workload.command
     return stage_key(
         "prove",
         PROVE_VERSION,
         learned=learned.key,
         workload=workload.address.removeprefix(f"{road.root.resolve()}/"),
+        read_from=[] if command is None else [command.metric, command.reported, command.mode],
         own=workload.own,
         code=workload.code,
         steps=settings.steps,
@@ -95,6 +96,7 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
     candidates = group_candidates(learned, usual_rate)
     proof = _proved(road, learned, workload, candidates, train, plan)
+    proof = replace(proof, verdict=replace(proof.verdict, selection=workload.selection))
     preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
     registered = register_proof(road, learned.group, preset, proof, picture)
@@ -214,14 +216,17 @@ def _preset(road: Road, learned: Learned, workload: GroupWorkload, proof: Proof,
             runs=learned.runs,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             greedylr_version=greedylr.__version__,
-            **(_of_workload(train.look()) if workload.own else {"optimizer": _usual_optimizer(road, learned.group)}),
+            **_training(road, learned.group, workload, train),
         ),
         verdict=proof.verdict,
     )
 
 
-def _of_workload(seen: JobResult) -> _Described:
-    """Return what is known of the training that a preset is for."""
+def _training(road: Road, group: str, workload: GroupWorkload, train: Retrainer) -> _Described:
+    """Return what is known of the training that a preset is for; of a command, and beside a stand-in, by its runs."""
+    if workload.kind == "command" or not workload.own:
+        return {"optimizer": _usual_optimizer(road, group)}
+    seen = train.look()
     told = seen.descriptors
     return {
         "optimizer": told.optimizer,

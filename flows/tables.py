@@ -10,7 +10,7 @@ import polars as pl
 from rich.console import RenderableType
 from rich.text import Text
 
-from flows.cell_tables import cells_note, cells_table, plain_table, titled, verdict_text
+from flows.cell_tables import cells_note, cells_table, plain_table, selection_note, titled, verdict_text
 from flows.refresh import GroupOutcome, PlannedGroup
 from greedylr.preset import Preset
 from greedylr.preset_facts import facts
@@ -181,11 +181,8 @@ def _evidence(warehouse: Warehouse, group: str, preset: Preset, address: str) ->
     standings = warehouse.frame(
         "select trainings, survived from race_standings where group_name = ? order by place", [group]
     )
-    return titled(
-        title,
-        cells_table(cells, mean_regrets),
-        f"{cells_note(mean_regrets)} {_spent(verdict.device_seconds, standings)}",
-    )
+    note = f"{cells_note(mean_regrets)} {_spent(verdict.device_seconds, standings)}"
+    return titled(title, cells_table(cells, mean_regrets), f"{note}{selection_note(verdict)}")
 
 
 def _spent(device_seconds: float, standings: pl.DataFrame) -> str:

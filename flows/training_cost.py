@@ -36,7 +36,7 @@ class TrainingCost:
     """
 
     device_seconds: float
-    source: Literal["earlier jobs", "a short look"]
+    source: Literal["earlier jobs", "earlier runs", "a short look"]
 
 
 def training_cost(road: Road, group: str, workload: GroupWorkload, usual_rate: float) -> TrainingCost:
@@ -45,10 +45,13 @@ def training_cost(road: Road, group: str, workload: GroupWorkload, usual_rate: f
     Reference workloads are looked at with trainings like those of a comparison's first look, since a program's replicas
     cost less than single ones; a user's, which may be dear, with two.
     """
+    train = Retrainer(road, group, workload)
+    if train.commands is not None:
+        return TrainingCost(device_seconds=train.commands.seconds_each(usual_rate), source="earlier runs")
     known = _of_earlier_jobs(road, group, workload)
     if known is not None:
         return TrainingCost(device_seconds=known, source="earlier jobs")
-    full = road.settings.group(group).steps or Retrainer(road, group, workload).look().descriptors.total_steps
+    full = road.settings.group(group).steps or train.look().descriptors.total_steps
     steps = min(full, max(LEAST_STEPS, round(full * LOOK_SHARE)))
     rates = [usual_rate, usual_rate / 3]
     controls = at_rates({PRIMARY_CONTROL: CONTENDERS[PRIMARY_CONTROL]}, rates)

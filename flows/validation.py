@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -156,8 +156,9 @@ def expected(validation: Validation, cost: TrainingCost | None = None) -> Expect
     ValueError
         If the budget does not reach a first verdict.
     """
-    plan = _plan(validation)
     means = validation.means
+    _require_length(validation)
+    plan = _plan(validation)
     cost = cost or training_cost(validation.road, validation.group, validation.workload, plan.usual_rate)
     if means.budget is not None:
         standing = first_standing(
@@ -213,11 +214,21 @@ def validate(validation: Validation, seconds_each: float) -> Validated:
         )
     return Validated(
         validation=validation,
-        proof=proof,
-        family=train.look().descriptors.family,
+        proof=replace(proof, verdict=replace(proof.verdict, selection=validation.workload.selection)),
+        family=train.family,
         pooled=validation.workload.users or REFERENCES[validation.workload.name].pooled,
         share=_share(validation, plan, proof, train) if means.with_budget_share else None,
     )
+
+
+def _require_length(validation: Validation) -> None:
+    """Raise ValueError where a budget share is asked for of a command that cannot be told its length."""
+    command = validation.workload.command
+    if validation.means.with_budget_share and command is not None and command.steps is None:
+        raise ValueError(
+            f"a budget share takes shorter runs of a command, got {validation.workload.name!r}, which is not told how "
+            f"long to run; write {{steps}} into it, and give groups.{validation.group}.steps"
+        )
 
 
 def _plan(validation: Validation) -> Plan:

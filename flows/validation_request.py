@@ -105,7 +105,7 @@ def _of_group(road: Road, request: Request, group: str) -> Validation:
     if named_workload(road, group) is None:
         named = [name for name in road.settings.groups.named if named_workload(road, name) is not None]
         raise ValueError(
-            f"--group must be a group whose workload the settings name, got {group!r}; "
+            f"--group must be a group whose workload or command the settings name, got {group!r}; "
             f"such groups are: {', '.join(named) or 'none'}"
         )
     if request.steps is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from flows.cell_tables import VERDICT_STYLES, cells_note, cells_table, plain_table, titled, verdict_text
+from flows.cell_tables import VERDICT_STYLES, cells_note, cells_table, plain_table, selection_note, titled, verdict_text
 from flows.pooling import Pooled
 from flows.proof_rows import cell_rows
 from flows.tables import duration_text
@@ -70,7 +70,8 @@ def validated_tables(validated: Validated) -> Iterator[RenderableType]:
     title = Text.assemble(
         (f"{validation.preset.name} on {validation.workload.name}: ", "bold"), verdict_text(proof.verdict)
     )
-    yield titled(title, cells_table(cell_rows(proof), proof.mean_regrets), cells_note(proof.mean_regrets))
+    note = f"{cells_note(proof.mean_regrets)}{selection_note(proof.verdict)}"
+    yield titled(title, cells_table(cell_rows(proof), proof.mean_regrets), note)
     if validated.remark:
         yield Text(f"{validated.remark}.\n", style="yellow")
     yield _headline_table(headline(proof.cells))

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from greedylr.rule import require_choice, require_count, require_kind, require_number
 
 CellVerdict = Literal["better", "non-inferior", "worse", "undecided"]
+Selection = Literal["apart", "report"]
 
 # Margin of non-inferiority in units of regret (docs/method.md, section 6); fixed, never tuned on results.
 MARGIN = 0.02
@@ -61,6 +62,9 @@ class Verdict:
     control_tuned
         Whether the primary control ran at a rate of its own: the tuned one, or the incumbent's usual one. False after a
         proof whose budget left no tuning; such a control is more easily beaten.
+    selection
+        What rates and candidates were chosen by: "apart", a loss on other data than the reported one; "report", the
+        reported loss itself, which is kinder to whatever was tuned.
     """
 
     verdict: CellVerdict
@@ -75,9 +79,11 @@ class Verdict:
     cells: Mapping[str, int] = field(default_factory=dict)
     device_seconds: float = 0.0
     control_tuned: bool = True
+    selection: Selection = "apart"
 
     def __post_init__(self) -> None:
         require_choice("verdict", self.verdict, get_args(CellVerdict))
+        require_choice("selection", self.selection, get_args(Selection))
         require_count("seeds", self.seeds, minimum=2)
         require_count("attempt", self.attempt, minimum=1)
         require_number("margin", self.margin, minimum=0.0)
