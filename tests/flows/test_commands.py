@@ -265,6 +265,16 @@ def test_a_verdict_that_one_metric_chose_and_reported_says_so(tmp_path: Path) ->
     assert out.count("name a report_metric to keep the two apart") == 1
 
 
+def test_a_proof_says_what_it_took_and_what_its_race_threw_away(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "greedylr.duckdb")
+    record_proof(warehouse, "digits-sgd")
+    out = printed(*outcome_tables(warehouse, [GroupOutcome(group="digits-sgd", status="proved")]), width=500)
+    assert (
+        "The proof took 1,234 device-seconds; of the 16 trainings in which 2 candidates raced, 4 went into those that "
+        "lost."
+    ) in out
+
+
 def record_proof(warehouse: Warehouse, group: str, *, selection: Selection = "apart") -> None:
     verdict = Verdict(
         selection=selection,
@@ -276,6 +286,7 @@ def record_proof(warehouse: Warehouse, group: str, *, selection: Selection = "ap
         own_workload=False,
         seeds=10,
         attempt=1,
+        device_seconds=1234.4,
     )
     preset = load_preset("robust").with_verdict(verdict)
     columns = ("control", "region", "starting_rate", "difference", "lower", "upper", "seeds", "verdict")
@@ -297,7 +308,18 @@ def record_proof(warehouse: Warehouse, group: str, *, selection: Selection = "ap
     }
     tables = {
         "cells": pl.DataFrame(cells, schema=columns, orient="row").with_columns(
-            attempt=pl.lit(1), control_rate=pl.lit(0.1), level=pl.lit(0.98)
+            attempt=pl.lit(1), control_rate=pl.lit(0.1), level=pl.lit(0.98), failed=pl.lit(0)
+        ),
+        "race_standings": pl.DataFrame(
+            {
+                "attempt": [1, 1],
+                "place": [1, 2],
+                "name": ["first", "second"],
+                "score": [0.1, 0.2],
+                "rounds": [2, 1],
+                "trainings": [12, 4],
+                "survived": [True, False],
+            }
         ),
         "mean_regrets": pl.DataFrame(
             {"attempt": [1, 1], "schedule_name": ["preset", "cosine"], "mean_regret": [0.123, 0.18]}
