@@ -12,6 +12,7 @@ from greedylr.workload import Workload
 from models.methods.line_search import LineSearch, Searches
 from models.methods.method import Beginning, Step
 from models.methods.method_training import MethodTrainer, step_of
+from models.methods.single_line_search import SingleLineSearch
 from models.retraining.batched_training import Replicas
 from models.workloads.reference import REFERENCES
 
@@ -102,30 +103,20 @@ def test_replicas_equal_a_plain_search_one_by_one(
     rates = [reference.descriptors.usual_learning_rate * multiple for multiple in (0.1, 1.0, 20.0)]
     record = MethodTrainer(LineSearch())(workload, [Schedule().resolve(20)] * 3, rates, dtype=torch.float64)
     for place, rate in enumerate(rates):
-        losses, taken = slow_search(workload, rate, 20)
+        losses, taken = search_one_by_one(workload, rate, 20)
         np.testing.assert_allclose(record.losses[:, place], losses, rtol=1e-9)
         np.testing.assert_allclose(record.rates[:, place], taken, rtol=1e-9)
 
 
-def slow_search(workload: Workload, start: float, steps: int) -> tuple[list[float], list[float]]:
-    weights = {name: weight.double() for name, weight in workload.parameters().items()}
+def search_one_by_one(workload: Workload, start: float, steps: int) -> tuple[list[float], list[float]]:
+    weights = {name: weight.double().requires_grad_() for name, weight in workload.parameters().items()}
+    search = SingleLineSearch(weights, workload, learning_rate=start, total_steps=steps)
     losses, taken = [], []
-    rate = start
     for number in range(steps):
         batch = [part.double() if part.is_floating_point() else part for part in workload.batch(number)]
-        leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-        loss = workload.training_loss(leaves, batch)
-        gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-        while True:
-            moved = workload.project({name: w - rate * gradients[name] for name, w in weights.items()})
-            promised = sum(float((gradients[name] * (weights[name] - moved[name])).sum()) for name in weights)
-            if float(workload.training_loss(moved, batch)) <= float(loss.detach()) - 0.1 * promised:
-                break
-            rate *= 0.9
-        losses.append(float(loss.detach()))
+        loss, rate = search.step(batch)
+        losses.append(loss)
         taken.append(rate)
-        weights = moved
-        rate = min(rate * 2 ** (10 / steps), 10 * start)
     return losses, taken
 
 
