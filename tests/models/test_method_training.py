@@ -9,9 +9,10 @@ from toy_workloads import Bowl, OneByOne
 from greedylr.schedules import CONTROLS, Envelope, Schedule
 from greedylr.workload import Workload
 from models.contenders import CONTENDERS, METHOD_CONTENDERS
-from models.retraining.execution import run_job, trainer_of
+from models.retraining.execution import run_job
 from models.retraining.job import Configuration, Job, WorkloadReference
 from models.retraining.methods import ONE_BY_ONE, Method
+from models.retraining.trainers import trainer_of
 from models.workloads.reference import REFERENCES
 
 BATCHED = [name for name, contender in METHOD_CONTENDERS.items() if contender.method not in ONE_BY_ONE]
