@@ -16,7 +16,7 @@ from models.retraining.errors import WorkloadFailedError
 from models.retraining.failure import explained
 from models.retraining.job import Arrays, Job, JobResult, WorkloadReference, read_job, write_result
 from models.retraining.job_result import Outcome, result_of
-from models.retraining.memory_plan import MemoryPlan
+from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, too_large
 from models.retraining.partial_results import PartialResults, training_key
 from models.retraining.replica_count import Progress, ReplicaCount, StoppedError
 from models.retraining.reproducible import same_numbers_twice
@@ -150,13 +150,21 @@ def _outcome(under_way: JobUnderWay, place: int, *, trial: bool = False) -> Outc
     except StoppedError:
         raise
     except Exception as error:  # the isolation border of one workload
-        failure = explained(error, under_way.job.workload)
-        of_ours = under_way.job.workload.reference is not None and not isinstance(error, WorkloadFailedError)
-        if failure.kind == "job" or of_ours:
+        reason = _reason(error, under_way.job)
+        if reason is None:
             raise
-        under_way.count.finished(place, len(under_way.job.configurations))
-        logger.warning("seed %d could not be trained: %s", under_way.job.seeds[place], failure.message)
-        return failure.message
+    under_way.count.finished(place, len(under_way.job.configurations))
+    logger.warning("seed %d could not be trained: %s", under_way.job.seeds[place], reason)
+    return reason
+
+
+def _reason(error: Exception, job: Job) -> str | None:
+    """Return why a seed could not be trained; None where the fault is the job's or ours, and no seed's."""
+    if is_out_of_memory(error):
+        return too_large(job.workload.label, job.device)
+    failure = explained(error, job.workload)
+    of_ours = job.workload.reference is not None and not isinstance(error, WorkloadFailedError)
+    return None if failure.kind == "job" or of_ours else failure.message
 
 
 @contextmanager

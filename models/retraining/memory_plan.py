@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from models.retraining.free_memory import free_bytes
+
 logger = logging.getLogger(__name__)
 
 # What is free now is not all ours: others take some, and single operations need more than their results.
@@ -37,6 +39,15 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # The allocator of the CPU, and libraries below torch, have no class of their own.
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
+
+
+def too_large(label: str, device: str) -> str:
+    """Return what to say of a workload of which a single replica is more than the memory takes."""
+    return (
+        f"{label} must fit into the memory of {device}, but ran out of it with a single replica "
+        f"({free_bytes(device) / 2**20:.0f} MiB are free); make its batches, or what it evaluates at once, smaller, or "
+        "take a device with more memory"
+    )
 
 
 class MemoryPlan:

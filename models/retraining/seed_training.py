@@ -18,7 +18,7 @@ from models.retraining.device_clock import DeviceClock
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.free_memory import free_bytes
 from models.retraining.job import Job
-from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit
+from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit, too_large
 from models.retraining.methods import METHODS, Method
 from models.retraining.partial_results import FinishedChunk, PartialResults
 from models.retraining.peak_memory import peak_bytes
@@ -187,11 +187,7 @@ class _SeedTraining:
         if torch.device(device).type == "cuda":
             torch.cuda.empty_cache()
         if tried == 1:
-            raise WorkloadFailedError(
-                f"{self._under_way.job.workload.label} must fit into the memory of {device}, but ran out of it with a "
-                f"single replica ({free_bytes(device) / 2**20:.0f} MiB are free); make its batches or what it "
-                "evaluates at once smaller, or take a device with more memory"
-            )
+            raise WorkloadFailedError(too_large(self._under_way.job.workload.label, device))
         self._under_way.plan.halve(method, tried)
         self._under_way.count.finished(self._place, len(self._done()))
 
