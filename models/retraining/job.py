@@ -178,7 +178,7 @@ class Curves:
         (n_points,): the middle of each interval of steps.
     losses, rates
         (n_configurations, n_seeds, n_points): means over the interval of training loss and rate, NaN after a replica
-        diverged.
+        diverged, and where it failed.
     """
 
     steps: NDArray[np.float64]
@@ -188,9 +188,21 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job gave: a row for each configuration and seed, by configuration first, and what it cost.
+    """What a job gave.
 
-    `parameters` is the number of weights of the workload, in numbers and not in tensors.
+    Parameters
+    ----------
+    descriptors, parameters, total_steps
+        Of the workload: what it says of itself, the number of its weights (numbers, not tensors), the length of a run.
+    rows
+        One for each configuration and seed, by configuration first.
+    device_seconds
+        What it cost: all that the last attempt spent, and what earlier ones spent on what was kept of them.
+    replicas_at_once
+        At most so many replicas were in one program, once it was known what the memory takes; of several methods the
+        least.
+    curves
+        Of all replicas.
     """
 
     descriptors: WorkloadDescriptors
@@ -198,6 +210,7 @@ class JobResult:
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float
+    replicas_at_once: int
     curves: Curves
 
 
@@ -208,6 +221,7 @@ class _StoredResult:
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float
+    replicas_at_once: int
 
 
 def write_job(folder: Path, job: Job, data: Path | None = None) -> None:
@@ -223,6 +237,7 @@ def write_job(folder: Path, job: Job, data: Path | None = None) -> None:
             f"a reference workload takes data and a user's own takes none, got {data} for {job.workload.label!r}"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    # What was finished of the same job stays: an attempt at it goes on from there, and one at another job drops it.
     for name in (DATA_FILE, RESULT_FILE, CURVES_FILE):
         (folder / name).unlink(missing_ok=True)
     if data is not None:
@@ -278,6 +293,6 @@ def _write_text(path: Path, text: str) -> None:
 if __name__ == "__main__":
     import sys
 
-    from models.retraining.child_program import main
+    from models.retraining.job_program import main
 
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
