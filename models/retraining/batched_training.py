@@ -17,9 +17,11 @@ from torch import Tensor
 
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Split, Workload
-from models.batched_schedule import BatchedRateController
+from models.batched_schedule import BatchedRateController, Restoration
 from models.retraining.batched_optimizers import batched_optimizer, clipped_gradients
-from models.retraining.training_record import NEVER, TrainingRecord
+from models.retraining.batched_snapshots import BatchedSnapshots
+from models.retraining.replica_state import finite_replicas
+from models.retraining.training_record import TrainingRecord, first_failures
 
 Weights = dict[str, Tensor]
 
@@ -34,8 +36,10 @@ def train_batched(
 ) -> TrainingRecord:
     """Train one replica a schedule and rate, all with the workload's seed.
 
-    A replica diverges at the first step whose loss or new weights are not finite. It then keeps its last finite weights
-    and touches no other.
+    A replica diverges at the first step whose loss or new weights are not finite. It is then frozen, and touches no
+    other. One whose schedule restores weights (a probe, a rollback) lives on as long as that may bring
+    it back: with weights that are not finite too, until the decision that restores it; it diverges at the step from
+    which on there is none to come, since the rollback gives up there or the decisions are over.
 
     Parameters
     ----------
@@ -48,76 +52,88 @@ def train_batched(
     on_step
         Called after each step.
     """
-    replicas = _Replicas(workload, len(schedules), dtype)
-    controller = BatchedRateController(schedules, learning_rates, device=str(replicas.device))
-    optimizer = batched_optimizer(workload.descriptors)
-    max_norm = workload.descriptors.max_gradient_norm
-    losses, rates = [], []
-    for step in range(controller.total_steps):
-        batch = as_dtype(workload.batch(step), dtype)
-        loss, gradients = losses_and_gradients(workload, replicas.weights, batch)
-        if max_norm is not None:
-            gradients = clipped_gradients(gradients, max_norm)
-        rate = controller.learning_rates
-        replicas.bury(~torch.isfinite(loss), step)
-        replicas.advance(optimizer.updated(replicas.weights, gradients, rate), step)
-        controller.observe(loss)
-        losses.append(loss.to(torch.float64))
-        rates.append(rate)
+    program = _Program(workload, schedules, learning_rates, dtype)
+    for step in range(schedules[0].total_steps):
+        program.step(as_dtype(workload.batch(step), dtype))
         on_step()
-    return TrainingRecord.of(
-        losses=torch.stack(losses).cpu().numpy(),
-        rates=torch.stack(rates).cpu().numpy(),
-        diverged_step=replicas.diverged_step,
-        selection=replicas.evaluate("selection"),
-        reporting=replicas.evaluate("reporting"),
-    )
+    return program.record()
 
 
-class _Replicas:
-    """The weights of n replicas, (n, ...) each, and which of them diverged."""
+class _Program:
+    """n replicas that are trained at once, and what is on record of them."""
 
-    def __init__(self, workload: Workload, n_replicas: int, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        schedules: Sequence[ResolvedSchedule],
+        learning_rates: Sequence[float],
+        dtype: torch.dtype | None,
+    ) -> None:
         self._workload = workload
-        initial: Weights = as_dtype(workload.parameters(), dtype)
-        self.weights = {
-            name: weight.detach().unsqueeze(0).repeat(n_replicas, *[1] * weight.dim())
-            for name, weight in initial.items()
+        self._initial: Weights = {
+            name: weight.detach() for name, weight in as_dtype(workload.parameters(), dtype).items()
         }
-        self.device = next(iter(initial.values())).device
-        self.diverged_step: NDArray[np.int64] = np.full(n_replicas, NEVER, dtype=np.int64)
-        self._alive = torch.ones(n_replicas, dtype=torch.bool, device=self.device)
-        self._dead = torch.empty(0, dtype=torch.int64, device=self.device)
+        n_replicas, device = len(schedules), next(iter(self._initial.values())).device
+        self._weights = {
+            name: weight.unsqueeze(0).repeat(n_replicas, *[1] * weight.dim()) for name, weight in self._initial.items()
+        }
+        self._controller = BatchedRateController(schedules, learning_rates, device=str(device))
+        self._optimizer = batched_optimizer(workload.descriptors)
+        restoring = [bool(schedule.restores) for schedule in schedules]
+        self._snapshots = BatchedSnapshots(restoring, self._weights) if any(restoring) else None
+        self._dead = torch.zeros(n_replicas, dtype=torch.bool, device=device)
+        self._losses: list[Tensor] = []
+        self._rates: list[Tensor] = []
+        self._ruined: list[Tensor] = []
 
-    def bury(self, failed: Tensor, step: int) -> None:
-        """Take out the replicas marked in `failed` (n,) that were alive."""
-        failed = failed & self._alive
-        if not bool(failed.any()):
-            return
-        self.diverged_step[failed.cpu().numpy()] = step
-        self._alive = self._alive & ~failed
-        self._dead = (~self._alive).nonzero().squeeze(1)
+    def step(self, batch: Any) -> None:
+        """Take one step of every replica."""
+        loss, gradients = losses_and_gradients(self._workload, self._weights, batch)
+        if self._workload.descriptors.max_gradient_norm is not None:
+            gradients = clipped_gradients(gradients, self._workload.descriptors.max_gradient_norm)
+        rates = self._controller.learning_rates
+        stepped = self._optimizer.updated(self._weights, gradients, rates)
+        ruined = ~(loss.isfinite() & finite_replicas(stepped))
+        with torch.no_grad():
+            self._weights = torch.vmap(self._workload.project, randomness="same")(stepped)
+        restoration = self._controller.observe(loss)
+        if self._snapshots is not None:
+            ruined &= ~self._saved(self._snapshots, restoration)
+        self._freeze(ruined)
+        self._losses.append(loss.double())
+        self._rates.append(rates)
+        self._ruined.append(ruined)
+
+    def record(self) -> TrainingRecord:
+        """Evaluate, and return what is on record."""
+        return TrainingRecord.of(
+            losses=torch.stack(self._losses).cpu().numpy(),
+            rates=torch.stack(self._rates).cpu().numpy(),
+            diverged_step=first_failures(torch.stack(self._ruined).cpu().numpy()),
+            selection=self._evaluated("selection"),
+            reporting=self._evaluated("reporting"),
+        )
+
+    def _saved(self, snapshots: BatchedSnapshots, restoration: Restoration | None) -> Tensor:
+        """Keep and restore as told, and return which replicas were restored or may yet be, (n,)."""
+        if restoration is None:
+            return self._controller.may_restore
+        snapshots.act(restoration, self._weights, self._optimizer.state)
+        return self._controller.may_restore | restoration.restore
+
+    def _freeze(self, ruined: Tensor) -> None:
+        """Hold those ruined, now or earlier, at their first weights: an operation may refuse what is not finite."""
+        self._dead = self._dead | ruined
+        if bool(self._dead.any()):
+            dead = self._dead.nonzero().squeeze(1)
+            for name, weight in self._weights.items():
+                weight[dead] = self._initial[name]
 
     @torch.no_grad()
-    def advance(self, new: Weights, step: int) -> None:
-        """Move to new weights, projected; replicas that are dead, or whose new weights overflow, stay behind."""
-        self._restore_dead(new)
-        # A finite sum rules out what is not finite at the price of one pass; only else is every weight looked at.
-        if not bool(torch.isfinite(torch.stack([rows.sum(1) for rows in _flat(new)])).all()):
-            self.bury(~torch.stack([torch.isfinite(rows).all(1) for rows in _flat(new)]).all(0), step)
-            self._restore_dead(new)
-        self.weights = torch.vmap(self._workload.project, randomness="same")(new)
-
-    @torch.no_grad()
-    def evaluate(self, split: Split) -> NDArray[np.float64]:
+    def _evaluated(self, split: Split) -> NDArray[np.float64]:
         """Return the losses on a split, (n,)."""
-        losses = torch.vmap(lambda weights: self._workload.evaluate(weights, split), randomness="same")(self.weights)
-        return np.asarray(losses.to(torch.float64).cpu().numpy())
-
-    def _restore_dead(self, new: Weights) -> None:
-        if len(self._dead):
-            for name, weight in new.items():
-                weight.index_copy_(0, self._dead, self.weights[name].index_select(0, self._dead))
+        losses = torch.vmap(lambda weights: self._workload.evaluate(weights, split), randomness="same")(self._weights)
+        return np.asarray(losses.double().cpu().numpy())
 
 
 def losses_and_gradients(workload: Workload, weights: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, Weights]:
@@ -140,7 +156,3 @@ def as_dtype(value: Any, dtype: torch.dtype | None) -> Any:
     if isinstance(value, tuple | list):
         return tuple(as_dtype(item, dtype) for item in value)
     return value
-
-
-def _flat(weights: Weights) -> list[Tensor]:
-    return [weight.reshape(len(weight), -1) for weight in weights.values()]
