@@ -48,7 +48,7 @@ class BatchedPlan:
 
     def decides(self, step_count: int) -> Array | None:
         """Return which replicas decide after so many steps, (n,); None where none does."""
-        return self._decides_on_device[step_count] if self._any_decides[step_count] else None
+        return self._decides_on_device[step_count] if step_count in self._deciding_steps else None
 
     def begin_rests(self, rests: dict[int, ResolvedSchedule], swept_steps: int) -> None:
         """Let some replicas follow the schedules of what a sweep of so many steps has left."""
@@ -67,7 +67,7 @@ class BatchedPlan:
     def _settle(self) -> None:
         """Work out what follows from who decides when."""
         steps = np.arange(len(self._decides))[:, None]
-        self._any_decides: list[bool] = list(self._decides.any(axis=1))
+        self._deciding_steps = set(np.flatnonzero(self._decides.any(axis=1)).tolist())
         self._decides_on_device = device_array(self._decides, "bool", self._device)
         self.last_decision = device_array((steps * self._decides).max(axis=0), "int64", self._device)
 

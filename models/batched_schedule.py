@@ -133,11 +133,11 @@ class BatchedRateController:
         if self._rolls_back:
             losses = where(self._spoilt, math.nan, losses)
             self._spoilt = self._spoilt & ~decides
-        new = batched_rule.next_state(self._parameters, old, losses, may_increase)
+        new = batched_rule.next_state(self._parameters, old, losses, may_increase, decides)
         if self._rolls_back:
             events = self._roll_back(losses, decides)
             new = batched_rule.chosen(events.rollback, batched_rollback.rolled_back(self._parameters, old), new)
-        self._state = batched_rule.chosen(decides, new, old)
+        self._state = new
         if self._resets:
             self._means.clear(self._state.resets > old.resets)
         return events

@@ -52,7 +52,7 @@ def random_losses(generator: random.Random) -> list[float]:
 
 def as_tensors(arrays: Any) -> Any:
     """As they are on an accelerator."""
-    return arrays._make(map(torch.from_numpy, arrays))
+    return arrays._make(None if array is None else torch.from_numpy(array) for array in arrays)
 
 
 def as_rows(parameters: batched_rule.BatchedParameters, state: batched_rule.BatchedState) -> list[tuple[float, ...]]:
@@ -69,6 +69,9 @@ def equal_or_both_nan(one: float, other: float) -> bool:
 def test_batched_rule_equals_scalar_rule_on_random_rules_and_losses(seed: int, kind: str) -> None:
     generator = random.Random(seed)
     rules = [random_rule(generator) for _ in range(400)]
+    if seed:
+        # Rules without any of these are reckoned without them.
+        rules = [replace(rule, cooldown=0, warmup=0, reset_start=None, guard=None) for rule in rules]
     losses = [random_losses(generator) for _ in rules]
     starts = [generator.choice([1.0, 0.1, 5.0]) for _ in rules]
     states = [initial_state(rule, start) for rule, start in zip(rules, starts, strict=True)]
@@ -128,3 +131,13 @@ def test_rules_of_replicas_do_not_touch_each_other() -> None:
     for losses in ([4.0, math.nan, 4.0], [3.0, math.nan, 5.0]):
         state = batched_rule.next_state(parameters, state, np.array(losses))
     assert state.learning_rate.tolist() == [2.0, 0.25, 0.5]
+
+
+def test_replica_that_does_not_decide_stays_as_it_is() -> None:
+    rule = GreedyLRParameters(factor=0.5, patience=0, cooldown=1, guard=0.3, reset_start=1)
+    parameters = batched_rule.stack_parameters([rule, rule])
+    state = batched_rule.initial_state(parameters, np.ones(2))
+    for loss in (4.0, 3.0, 9.0, math.nan, 2.0):
+        state = batched_rule.next_state(parameters, state, np.array([loss, loss]), True, np.array([True, False]))
+    assert GreedyLRState(*(column[1] for column in state)) == initial_state(rule)
+    assert state.learning_rate[0] != 1.0
