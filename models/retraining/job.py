@@ -21,7 +21,6 @@ from greedylr.rule import require_choice, require_count
 from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
-from models.batched_schedule import require_nothing_to_restore
 from models.retraining.methods import METHODS, Method, require_schedule_for
 from models.workloads.reference import REFERENCES
 
@@ -131,9 +130,7 @@ class Job:
 
 def _resolved(configuration: Configuration, total_steps: int) -> ResolvedSchedule:
     try:
-        resolved = configuration.schedule.resolve(total_steps)
-        require_nothing_to_restore([resolved])
-        return resolved
+        return configuration.schedule.resolve(total_steps)
     except ValueError as error:
         raise ValueError(f"configuration {configuration.name!r}: {error}") from error
 

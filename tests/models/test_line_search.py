@@ -13,7 +13,7 @@ from models.methods.line_search import LineSearch, Searches
 from models.methods.method import Beginning, Step
 from models.methods.method_training import MethodTrainer, step_of
 from models.methods.single_line_search import SingleLineSearch
-from models.retraining.batched_training import Replicas
+from models.retraining.replicas import Replicas
 from models.workloads.reference import REFERENCES
 
 
