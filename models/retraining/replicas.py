@@ -44,7 +44,7 @@ class Replicas:
 
     @torch.no_grad()
     def advance(self, losses: Tensor, new: Weights) -> Tensor:
-        """Move to new weights, projected, and return which replicas that ruins, (n,): loss or weights are not finite."""
+        """Move to new weights, projected, and return which replicas are ruined, (n,): loss or weights not finite."""
         ruined = ~(losses.isfinite() & finite_replicas(new))
         self.weights = over_replicas(self._workload, self._workload.project)(new)
         return ruined
