@@ -14,6 +14,11 @@ from models.workloads.reference import REFERENCES, nearest_reference
 
 REFERENCE = "reference:"
 
+USUAL_OPTIMIZER = """
+select optimizer from usable_runs join run_groups using (run_id)
+where group_name = ? and optimizer is not null group by optimizer order by count(*) desc, optimizer limit 1
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupWorkload:
@@ -53,13 +58,13 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
     """
     address = road.settings.group(group).workload
     if address is None:
-        name = nearest_reference(learned.statistics.usual_steps)
+        name = nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group))
         return reference_workload(name, own=False)
     if address.startswith(REFERENCE):
         name = address.removeprefix(REFERENCE)
         if name not in REFERENCES:
             raise ValueError(
-                f"the workload of group {group} must be a reference workload ({', '.join(REFERENCES)}) "
+                f"the workload of group {group} must be a reference workload (`greedylr workloads` lists them) "
                 f"or your own factory, got {address!r}"
             )
         return reference_workload(name, own=True)
@@ -80,6 +85,12 @@ def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     return GroupWorkload(
         name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCES[name].descriptors
     )
+
+
+def _usual_optimizer(road: Road, group: str) -> str | None:
+    """Return the optimizer that most of a group's runs declare; None where none does."""
+    found = road.warehouse.frame(USUAL_OPTIMIZER, [group])["optimizer"].to_list()
+    return found[0] if found else None
 
 
 def _require_place(place: str, root: Path, group: str) -> None:
