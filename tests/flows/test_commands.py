@@ -161,8 +161,8 @@ def test_a_dry_run_shows_groups_workloads_and_costs_and_retrains_nothing(root: P
             "pilot-sgd",
             "3",
             "none",
-            "the workload of group pilot-sgd must be a reference workload (mnist-mlp, digits-nmf) or your own factory, "
-            "got 'reference:nothing'",
+            "the workload of group pilot-sgd must be a reference workload (`greedylr workloads` lists them) "
+            "or your own factory, got 'reference:nothing'",
         ],
     ]
     assert sorted(path.name for path in (root / "data").iterdir()) == ["greedylr.duckdb", "registry.db"]

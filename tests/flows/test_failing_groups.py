@@ -24,7 +24,7 @@ FAILING = {
     "missing": 'workload = "trainings:workload"',
     "none": 'workload = "none.py:workload"',
     "raising": 'workload = "research.raising:workload"',
-    "unknown": 'workload = "reference:mnist-cnn"',
+    "unknown": 'workload = "reference:no-such-workload"',
 }
 SETTINGS = "\n".join(
     [
@@ -121,8 +121,8 @@ def test_a_module_with_the_name_of_one_that_is_loaded_is_a_clash(story: Story) -
 
 def test_a_reference_workload_that_does_not_exist_is_told_which_do(story: Story) -> None:
     assert error_of(story, "unknown") == (
-        "the workload of group unknown-sgd must be a reference workload (mnist-mlp, digits-nmf) or your own factory, "
-        "got 'reference:mnist-cnn'"
+        "the workload of group unknown-sgd must be a reference workload (`greedylr workloads` lists them) "
+        "or your own factory, got 'reference:no-such-workload'"
     )
 
 
