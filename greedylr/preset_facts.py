@@ -143,7 +143,8 @@ def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:
     interval = verdict.interval
     cells = ", ".join(f"{count} {name}" for name, count in verdict.cells.items())
     return {
-        "verdict": f"{verdict.verdict} against {verdict.primary_control}",
+        "verdict": f"{verdict.verdict} against {verdict.primary_control}"
+        + ("" if verdict.control_tuned else ", whose rate was not tuned"),
         "regret difference": f"{verdict.difference:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}], "
         f"{100 * interval.level:.3g} % interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
         "proved on": f"{verdict.workload} ({OWN if verdict.own_workload else STAND_IN})",

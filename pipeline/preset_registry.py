@@ -145,6 +145,7 @@ def _tags(preset: Preset, verdict: Verdict, group: str, reason: str) -> dict[str
         "workload": verdict.workload,
         "primary_control": verdict.primary_control,
         "selection": verdict.selection,
+        "control_tuned": str(verdict.control_tuned).lower(),
         "difference": f"{verdict.difference:.6g}",
         "interval": f"[{verdict.interval.lower:.6g}, {verdict.interval.upper:.6g}]",
         "seeds": str(verdict.seeds),

@@ -17,7 +17,7 @@ def test_what_a_preset_is_made_for_is_told_as_far_as_it_is_known() -> None:
     assert facts(replace(preset, provenance=replace(preset.provenance, optimizer="sgd")))["made for"] == "sgd"
 
 
-def test_a_verdict_is_told_with_what_rates_were_chosen_by_where_that_flatters() -> None:
+def test_a_verdict_is_told_with_what_flatters_it() -> None:
     apart = Verdict(
         verdict="better",
         difference=-0.05,
@@ -32,3 +32,5 @@ def test_a_verdict_is_told_with_what_rates_were_chosen_by_where_that_flatters() 
     assert "selection" not in facts(preset.with_verdict(apart))
     told = facts(preset.with_verdict(replace(apart, selection="report")))
     assert told["selection"] == "by the reported loss itself, which flatters"
+    told = facts(preset.with_verdict(replace(apart, control_tuned=False)))
+    assert told["verdict"] == "better against cosine, whose rate was not tuned"

@@ -104,6 +104,7 @@ def test_a_champion_is_registered_with_its_verdict(uri: str, publish: Callable[.
         "attempt": "1",
         "primary_control": "cosine",
         "selection": "apart",
+        "control_tuned": "true",
         "interval": "[-0.08, -0.02]",
         "reason": "a test",
     }
