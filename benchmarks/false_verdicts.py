@@ -23,6 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from flows.retraining import results_of  # noqa: E402
 from greedylr import load_preset  # noqa: E402
 from greedylr.preset import Candidate  # noqa: E402
 from greedylr.schedules import PRIMARY_CONTROL  # noqa: E402
@@ -63,21 +64,6 @@ def recorded(workload: str, seeds: int, steps: int | None) -> JobResult:
     )
     with tempfile.TemporaryDirectory() as folder, np.load(prepare(REFERENCES[workload].dataset, Path(folder))) as data:
         return run_job(job, dict(data), progress=_progress)
-
-
-def as_results(result: JobResult) -> Results:
-    """Return a job's rows as columns."""
-    nan, rows = float("nan"), result.rows
-    if any(row.failed is not None for row in rows):
-        raise RuntimeError("a recorded run must have been trained, got one that failed; run the benchmark again")
-    return Results(
-        schedule=np.array([row.name for row in rows]),
-        starting_rate=np.array([row.learning_rate for row in rows]),
-        seed=np.array([row.seed for row in rows]),
-        selection_loss=np.array([nan if row.selection_loss is None else row.selection_loss for row in rows]),
-        reporting_loss=np.array([nan if row.reporting_loss is None else row.reporting_loss for row in rows]),
-        diverged=np.array([row.diverged_step is not None for row in rows]),
-    )
 
 
 def trials(results: Results, naive_loss: float, usual_rate: float, count: int) -> dict[str, int]:
@@ -137,8 +123,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for workload in arguments.workload or WORKLOADS:
         made = recorded(workload, arguments.seeds, arguments.steps)
-        results = as_results(made)
-        naive_loss = float(np.mean([row.initial_reporting_loss for row in made.rows]))
+        results = results_of(made)
+        naive_loss = float(
+            np.mean([row.initial_reporting_loss for row in made.rows if row.initial_reporting_loss is not None])
+        )
         counts = trials(results, naive_loss, REFERENCES[workload].descriptors.usual_learning_rate, arguments.trials)
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         gains = found_gains(results, naive_loss, arguments.trials)
