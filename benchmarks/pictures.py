@@ -37,7 +37,7 @@ from pipeline.small_multiples import Panel, panels_picture  # noqa: E402
 
 MOST_PANELS = 6
 SEARCH_SEEDS, TEST_SEEDS = 2, 5
-POINTS_OF_RATES, POINTS_OF_LOSSES = 100, 40
+POINTS_OF_RATES, POINTS_OF_LOSSES = 100, 25
 NOTE = f"line: median of {TEST_SEEDS} seeds, band: 10th to 90th percentile; cross: most seeds had diverged"
 
 PRESETS = {

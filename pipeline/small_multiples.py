@@ -12,7 +12,6 @@ import numpy as np
 from pipeline.plots import (
     COLOURS,
     DASHES,
-    DOTS_PER_INCH,
     FAINT_INK,
     INK,
     LOG_FROM,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 PANEL = (3.7, 2.75)
+DOTS_PER_INCH = 110
 HEAD_AND_FOOT = 1.25
 
 
@@ -88,10 +88,12 @@ def panels_picture(path: Path, title: str, panels: list[Panel], *, what: Literal
         _draw(axes, panel, what)
     for unused in grid[len(panels) :]:
         unused.set_visible(False)
+    for axes in grid[max(0, len(panels) - columns) : len(panels)]:
+        axes.set_xlabel("optimizer step", fontsize=9.5, color=INK)
     for axes in grid[::columns]:
         axes.set_ylabel("rate / starting rate" if what == "rates" else "training loss", fontsize=9.5, color=INK)
     _add_legend(figure, title, grid[0], names, columns)
-    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png", pil_kwargs={"optimize": True})
     return path
 
 
@@ -144,7 +146,6 @@ def _draw(axes: Axes, panel: Panel, what: Literal["rates", "losses"]) -> None:
             last = np.flatnonzero(np.isfinite(line.middle))[-1:]
             axes.plot(line.steps[last], line.middle[last], marker="x", color=COLOURS[index], markersize=7, zorder=6)
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel("optimizer step", fontsize=9.5, color=INK)
     axes.set_xlim(0, float(lines[0].steps[-1]))
     if what == "rates":
         axes.set_ylim(bottom=0)
