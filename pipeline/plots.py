@@ -145,6 +145,20 @@ def loss_limits(lines: Sequence[Line]) -> tuple[float, float] | None:
 
 
 def _panel(axes: Axes, title: str, lines: Sequence[Line], limits: tuple[float, float] | None) -> None:
+    draw_lines(axes, lines)
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("optimizer step", fontsize=9, color=INK)
+    axes.set_xlim(0, max(1.0, *(float(line.steps[-1]) for line in lines)))
+    if limits is not None:
+        if limits[0] > 0 and limits[1] / limits[0] >= LOG_FROM:
+            make_logarithmic(axes, decades=limits[1] / limits[0] > MANY_DECADES)
+        axes.set_ylim(limits)
+    dress(axes)
+    _name_lines(axes, lines)
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draw each line in its colour and dashes over its band, the first one heavier; a cross where it diverged."""
     for index, line in enumerate(lines):
         first = index == 0
         axes.fill_between(line.steps, line.low, line.high, color=COLOURS[index], alpha=0.18, linewidth=0, zorder=2)
@@ -155,19 +169,11 @@ def _panel(axes: Axes, title: str, lines: Sequence[Line], limits: tuple[float, f
             linestyle=DASHES[index],
             linewidth=2.4 if first else 1.6,
             zorder=5 if first else 4,
+            label=line.name,
         )
         if line.ended:
             last = np.flatnonzero(np.isfinite(line.middle))[-1:]
             axes.plot(line.steps[last], line.middle[last], marker="x", color=COLOURS[index], markersize=7, zorder=6)
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel("optimizer step", fontsize=9, color=INK)
-    axes.set_xlim(0, max(1.0, *(float(line.steps[-1]) for line in lines)))
-    if limits is not None:
-        if limits[0] > 0 and limits[1] / limits[0] >= LOG_FROM:
-            make_logarithmic(axes, decades=limits[1] / limits[0] > MANY_DECADES)
-        axes.set_ylim(limits)
-    dress(axes)
-    _name_lines(axes, lines)
 
 
 def make_logarithmic(axes: Axes, *, decades: bool) -> None:

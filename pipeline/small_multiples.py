@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from pipeline.plots import (
     COLOURS,
-    DASHES,
     FAINT_INK,
     INK,
     LOG_FROM,
@@ -19,6 +16,7 @@ from pipeline.plots import (
     Curves,
     Line,
     band,
+    draw_lines,
     dress,
     ended,
     loss_limits,
@@ -131,20 +129,7 @@ def _draw(axes: Axes, panel: Panel, what: Literal["rates", "losses"]) -> None:
     for name, (steps, loss, rate) in panel.curves.items():
         values = rate / panel.rate_unit if what == "rates" else loss
         lines.append(Line(name, steps, *band(values), ended=ended(values)))
-    for index, line in enumerate(lines):
-        axes.fill_between(line.steps, line.low, line.high, color=COLOURS[index], alpha=0.16, linewidth=0, zorder=2)
-        axes.plot(
-            line.steps,
-            line.middle,
-            color=COLOURS[index],
-            linestyle=DASHES[index],
-            linewidth=2.2 if index == 0 else 1.7,
-            zorder=5 - 0.1 * index,
-            label=line.name,
-        )
-        if line.ended:
-            last = np.flatnonzero(np.isfinite(line.middle))[-1:]
-            axes.plot(line.steps[last], line.middle[last], marker="x", color=COLOURS[index], markersize=7, zorder=6)
+    draw_lines(axes, lines)
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
     axes.set_xlim(0, float(lines[0].steps[-1]))
     if what == "rates":

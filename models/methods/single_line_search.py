@@ -87,4 +87,6 @@ class SingleLineSearch:
     @torch.no_grad()
     def _penalty(self, weights: Mapping[str, Tensor]) -> float:
         decay = self._workload.descriptors.weight_decay
-        return decay / 2 * float(sum(weight.square().sum() for weight in weights.values())) if decay else 0.0
+        if decay == 0:
+            return 0.0
+        return decay / 2 * float(torch.stack([weight.square().sum() for weight in weights.values()]).sum())
