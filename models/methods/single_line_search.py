@@ -5,6 +5,7 @@ The plain reference of the batched one, and what is timed where seconds are comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ class SingleLineSearch:
         self._workload = workload
         self._settings = settings or LineSearch()
         self._most = self._settings.maximum * learning_rate
-        self._raise = self._settings.growth ** (self._settings.epochs / total_steps)
+        self._raise = math.pow(self._settings.growth, self._settings.epochs / total_steps)
         self._last = learning_rate / self._raise
 
     def step(self, batch: Any) -> tuple[float, float]:
