@@ -55,6 +55,7 @@ LARGE = TableTraining(
     table=standardised_table(DATASET, "numbers", selection=4000, reporting=8000),
     network=DenseNetwork((9, 256, 256, 256, 1), output_scale=0.1),
     loss=mse_loss,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (

@@ -56,6 +56,7 @@ LARGE = TableTraining(
     table=_full,
     network=DenseNetwork((FULL_PIXELS, 512, 128, 16, 128, 512, FULL_PIXELS)),
     loss=binary_cross_entropy,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (

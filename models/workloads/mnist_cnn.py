@@ -110,6 +110,7 @@ LARGE = TableTraining(
         classes=CLASSES,
     ),
     loss=one_hot_cross_entropy,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (

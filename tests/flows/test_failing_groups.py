@@ -146,7 +146,10 @@ def test_the_other_groups_go_on_and_one_without_a_workload_is_proved_on_a_refere
     assert preset.verdict is not None
     assert (preset.verdict.own_workload, preset.verdict.workload) == (False, "breast-cancer-logistic")
     assert preset.verdict.primary_control == "cosine"
-    assert f"on the stand-in breast-cancer-logistic, models:/{version['registered_name']}@candidate\n" in story["ended"].out
+    assert (
+        f"on the stand-in breast-cancer-logistic, models:/{version['registered_name']}@candidate\n"
+        in story["ended"].out
+    )
 
 
 def test_a_preset_proved_on_a_stand_in_is_never_champion(story: Story) -> None:
@@ -156,7 +159,9 @@ def test_a_preset_proved_on_a_stand_in_is_never_champion(story: Story) -> None:
 
 def test_loading_it_warns(story: Story) -> None:
     uri = story["road"].settings.registry_uri
-    with pytest.warns(UserWarning, match="is a candidate: .* on breast-cancer-logistic, which is not your own workload"):
+    with pytest.warns(
+        UserWarning, match="is a candidate: .* on breast-cancer-logistic, which is not your own workload"
+    ):
         load_preset("models:/greedylr-digits-sgd@candidate", registry_uri=uri)
 
 
