@@ -51,7 +51,7 @@ def test_workloads_are_listed_as_json(greedylr: Callable[..., Any], tmp_path: Pa
         "optimizer": "SGD, Nesterov 0.9",
         "steps": 300,
         "batch": 16,
-        "parameters": 3874,
+        "parameters": 1954,
         "rate": 0.1,
         "size": "small",
         "dataset": "mnist_digits",
