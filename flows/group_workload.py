@@ -95,8 +95,8 @@ def named_workload(road: Road, group: str) -> GroupWorkload | None:
         name = address.removeprefix(REFERENCE)
         if name not in REFERENCES:
             raise ValueError(
-                f"the workload of group {group} must be a reference workload (`greedylr workloads` lists them) "
-                f"or your own factory, got {address!r}"
+                f"the workload of group {group} must be one that `greedylr workloads` lists or your own "
+                f"factory, got {address!r}"
             )
         return reference_workload(name, own=True)
     place, _, _ = address.rpartition(":")

@@ -139,7 +139,9 @@ def clipped_gradients(gradients: Mapping[str, Tensor], max_norm: float) -> dict[
 
     As `torch.nn.utils.clip_grad_norm_` (Pascanu et al. 2013, algorithm 1).
     """
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients.values()]).norm(dim=0)
+    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients.values()]).norm(
+        dim=0
+    )
     factors = (max_norm / (norms + CLIP_EPSILON)).clamp(max=1.0)
     return {name: gradient * _spread(factors, gradient) for name, gradient in gradients.items()}
 

@@ -50,11 +50,12 @@ LINEAR = TableTraining(
 
 LARGE = TableTraining(
     descriptors=replace(
-        MLP.descriptors, name="diamonds-mlp-large", total_steps=3000, batch_size=512, usual_learning_rate=0.003
+        MLP.descriptors, name="diamonds-mlp-large", total_steps=3000, batch_size=512, usual_learning_rate=0.01
     ),
     table=standardised_table(DATASET, "numbers", selection=4000, reporting=8000),
     network=DenseNetwork((9, 256, 256, 256, 1), output_scale=0.1),
     loss=mse_loss,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (

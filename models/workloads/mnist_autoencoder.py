@@ -41,7 +41,7 @@ MNIST_AUTOENCODER = TableTraining(
         usual_learning_rate=0.03,
     ),
     table=_pooled,
-    network=DenseNetwork((PIXELS, 24, 8, 24, PIXELS)),
+    network=DenseNetwork((PIXELS, 16, 8, 16, PIXELS)),
     loss=binary_cross_entropy,
 )
 
@@ -56,9 +56,10 @@ LARGE = TableTraining(
     table=_full,
     network=DenseNetwork((FULL_PIXELS, 512, 128, 16, 128, 512, FULL_PIXELS)),
     loss=binary_cross_entropy,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (
-    MNIST_AUTOENCODER.reference(dataset=DATASET, parameters=10_044),
+    MNIST_AUTOENCODER.reference(dataset=DATASET, parameters=6_764),
     LARGE.reference(dataset=ALL_DATASET, parameters=940_064, size="large"),
 )

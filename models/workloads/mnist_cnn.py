@@ -85,7 +85,7 @@ MNIST_CNN = TableTraining(
     network=ConvolutionalNetwork(
         side=SIDE,
         # Channels in multiples of 8 and overlapping kernels: 6 channels are slower than 8.
-        convolutions=(Convolution(channels=8, kernel=4, stride=2), Convolution(channels=16, kernel=3, stride=1)),
+        convolutions=(Convolution(channels=8, kernel=4, stride=2), Convolution(channels=16, kernel=3, stride=2)),
         classes=CLASSES,
     ),
     loss=one_hot_cross_entropy,
@@ -110,9 +110,10 @@ LARGE = TableTraining(
         classes=CLASSES,
     ),
     loss=one_hot_cross_entropy,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (
-    MNIST_CNN.reference(dataset=DATASET, parameters=3_874),
+    MNIST_CNN.reference(dataset=DATASET, parameters=1_954),
     LARGE.reference(dataset=ALL_DATASET, parameters=124_906, size="large"),
 )

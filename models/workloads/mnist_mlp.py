@@ -64,6 +64,7 @@ LARGE = TableTraining(
     table=full_digit_table,
     network=DenseNetwork((FULL_PIXELS, 512, 512, CLASSES)),
     loss=one_hot_cross_entropy,
+    evaluated_at_once=None,
 )
 
 REFERENCES = (

@@ -118,7 +118,7 @@ class RowWorkload:
     def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         """Return the mean loss on a split, taken a part at a time: many replicas at once would not fit otherwise."""
         columns, n_rows = self._splits[split], len(self.rows[split])
-        parts = zip(*(column.split(self._evaluated_at_once) for column in columns), strict=True)
+        parts = zip(*(torch.split(column, self._evaluated_at_once) for column in columns), strict=True)
         losses = [self._loss(parameters, *part) * (len(part[0]) / n_rows) for part in parts]
         return torch.stack(losses).sum()
 

@@ -15,8 +15,6 @@ from models.workloads.batch_noise import Noise
 from models.workloads.reference_workload import ReferenceWorkload, Size
 from models.workloads.row_workload import RowWorkload, SplitRows
 
-EVALUATED_AT_ONCE = 2048
-
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -44,7 +42,7 @@ class TableTraining:
         What is trained.
     loss
         (outputs, targets) -> the mean loss of the rows of a batch.
-    noise, replacement
+    noise, replacement, evaluated_at_once
         As of `RowWorkload`.
     """
 
@@ -54,6 +52,7 @@ class TableTraining:
     loss: Callable[[Tensor, Tensor], Tensor]
     noise: Noise | None = None
     replacement: bool = False
+    evaluated_at_once: int | None = 2048
 
     def __call__(self, seed: int, device: str, data: Arrays) -> RowWorkload:
         """Return one training."""
@@ -66,7 +65,7 @@ class TableTraining:
             loss=self._loss,
             noise=self.noise,
             replacement=self.replacement,
-            evaluated_at_once=EVALUATED_AT_ONCE,
+            evaluated_at_once=self.evaluated_at_once,
         )
 
     def reference(self, *, dataset: str, parameters: int, size: Size = "small") -> ReferenceWorkload:

@@ -156,13 +156,13 @@ def test_a_dry_run_shows_groups_workloads_and_costs_and_retrains_nothing(root: P
     assert ended.status == 1
     assert shown[1:4] == [
         ["group", "usable runs", "workload", "trainings", "remark"],
-        ["digits-sgd", "8", "mnist-mlp (stand-in)", "about 901 to 2,461", "a proof"],
+        ["digits-sgd", "8", "breast-cancer-logistic (stand-in)", "about 901 to 2,461", "a proof"],
         [
             "pilot-sgd",
             "3",
             "none",
-            "the workload of group pilot-sgd must be a reference workload (`greedylr workloads` lists them) "
-            "or your own factory, got 'reference:nothing'",
+            "the workload of group pilot-sgd must be one that `greedylr workloads` lists or your own factory, "
+            "got 'reference:nothing'",
         ],
     ]
     assert sorted(path.name for path in (root / "data").iterdir()) == ["greedylr.duckdb", "registry.db"]

@@ -13,7 +13,7 @@ from models.methods.line_search import LineSearch, Searches
 from models.methods.method import Beginning, Step
 from models.methods.method_training import MethodTrainer, step_of
 from models.methods.single_line_search import SingleLineSearch
-from models.retraining.replicas import Replicas
+from models.retraining.replicas import Replicas, as_dtype
 from models.workloads.reference import REFERENCES
 
 
@@ -108,13 +108,21 @@ def test_replicas_equal_a_plain_search_one_by_one(
         np.testing.assert_allclose(record.rates[:, place], taken, rtol=1e-9)
 
 
+def test_weight_decay_and_clipping_are_the_same_one_by_one() -> None:
+    workload = Bowl(1.0, -2.0, weight_decay=0.3, max_gradient_norm=0.5)
+    record = MethodTrainer(LineSearch())(workload, [Schedule().resolve(20)], [30.0])
+    losses, taken = search_one_by_one(workload, 30.0, 20)
+    np.testing.assert_allclose(record.losses[:, 0], losses, rtol=1e-9)
+    np.testing.assert_allclose(record.rates[:, 0], taken, rtol=1e-9)
+    assert 0 < taken[0] < 30
+
+
 def search_one_by_one(workload: Workload, start: float, steps: int) -> tuple[list[float], list[float]]:
     weights = {name: weight.double().requires_grad_() for name, weight in workload.parameters().items()}
     search = SingleLineSearch(weights, workload, learning_rate=start, total_steps=steps)
     losses, taken = [], []
     for number in range(steps):
-        batch = [part.double() if part.is_floating_point() else part for part in workload.batch(number)]
-        loss, rate = search.step(batch)
+        loss, rate = search.step(as_dtype(workload.batch(number), torch.float64))
         losses.append(loss)
         taken.append(rate)
     return losses, taken

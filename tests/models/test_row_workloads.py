@@ -128,7 +128,7 @@ def test_convolutional_network_is_torchs_layers() -> None:
     network = MNIST_CNN.network
     assert isinstance(network, ConvolutionalNetwork)
     weights = network.initial(torch.Generator().manual_seed(1))
-    first, second = torch.nn.Conv2d(1, 8, 4, stride=2), torch.nn.Conv2d(8, 16, 3)
+    first, second = torch.nn.Conv2d(1, 8, 4, stride=2), torch.nn.Conv2d(8, 16, 3, stride=2)
     for layer, number in ((first, 0), (second, 1)):
         layer.load_state_dict({"weight": weights[f"kernel_{number}"], "bias": weights[f"bias_{number}"]})
     images = torch.rand(5, 196, generator=torch.Generator().manual_seed(2))
