@@ -13,6 +13,7 @@ from flows.pooling import Pooled
 from flows.proof_rows import cell_rows
 from flows.tables import duration_text
 from flows.validation import Expected, Validated, Validation
+from flows.validation_files import attempt_folder
 from flows.validation_run import Outcome
 from models.budget_plan import PlannedStep
 from models.budget_share import BudgetShare
@@ -79,7 +80,10 @@ def validated_tables(validated: Validated) -> Iterator[RenderableType]:
     if validated.share is not None:
         yield _share_table(validated.share)
     verdict = proof.verdict
-    yield Text(f"attempt {verdict.attempt}; spent {proof.trainings:,} runs, {proof.device_seconds:,.1f} device-seconds")
+    yield Text(
+        f"attempt {verdict.attempt}; spent {proof.trainings:,} runs, {proof.device_seconds:,.1f} device-seconds; "
+        f"results in {attempt_folder(validation.folder, verdict.attempt)}\n"
+    )
 
 
 def pooled_tables(pooled: Pooled) -> Iterator[RenderableType]:

@@ -136,6 +136,7 @@ def test_the_full_procedure_prints_cells_headline_share_and_cost(story: Story) -
     assert "by the margin, undecided counts as failed" in ended.out
     assert "Smallest share of the budget that is as good as tuned cosine with all of it: " in ended.out
     assert "attempt 3; spent " in ended.out
+    assert str(attempt(story["root"], "robust-*-on-digits-nmf-40-steps", 3)) in ended.out
     told = json.loads((attempt(story["root"], "robust-*-on-digits-nmf-40-steps", 3) / "verdict.json").read_text())
     assert told["verdict"]["control_tuned"] is True
     assert set(told["control_rates"]) == {"cosine", "linear"}
