@@ -1,5 +1,8 @@
-"""A refresh that proves a user's own workload on the budget of the settings."""
+"""A user's own training on a budget: a workload in a refresh, and a command in a validation."""
 
+import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 from flows.road import Road
 from greedylr import Preset
 from pipeline.settings import load_settings
+from tests.flows.commands import ROOT, TRAINING
 
 pytestmark = pytest.mark.integration
 
@@ -49,3 +53,36 @@ def test_a_proof_on_a_budget_is_registered_with_what_it_spent(
     assert (verdict.primary_control, verdict.own_workload, verdict.control_tuned) == ("incumbent", True, True)
     assert verdict.device_seconds > 0
     assert "device-seconds" in ended.out
+
+
+COMMAND = f"""
+[groups."parabola-sgd"]
+command = "{sys.executable} train.py {{seed}} {{learning_rate}} {{schedule}}"
+metric = "val_loss"
+report_metric = "test_loss"
+learning_rate = 0.1
+"""
+
+
+def test_a_groups_command_is_validated_within_its_budget_and_goes_on_where_it_was(
+    tmp_path: Path,
+    new_repository: Callable[..., Path],
+    mlflow_store_template: Path,
+    greedylr: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    root = new_repository(tmp_path / "repository", COMMAND)
+    shutil.copyfile(mlflow_store_template, root / "data" / "command_runs.db")
+    (root / "train.py").write_text(TRAINING)
+    command = ("validate", "robust", "--group", "parabola-sgd", "--max-runs", "10", "--json")
+    ended = greedylr(root, *command)
+    assert ended.status == 0, ended.err
+    (told,) = json.loads(ended.out)["validations"]
+    assert (told["trainings"], told["verdict"]["seeds"], told["family"]) == (10, 5, "parabola-sgd")
+    assert (told["verdict"]["own_workload"], told["verdict"]["selection"]) == (True, "apart")
+    assert told["device_seconds"] > 0
+    runs = (root / "ran").read_text()
+    again = greedylr(root, *command)
+    assert json.loads(again.out)["validations"][0]["verdict"]["difference"] == told["verdict"]["difference"]
+    assert (root / "ran").read_text() == runs

@@ -22,7 +22,7 @@ from pipeline.preset_registry import RegisteredPreset, promote, register, regist
 
 GROUP = "mnist-mlp-sgd"
 NAME = "greedylr-mnist-mlp-sgd"
-TOLD = ("group", "attempt", "primary_control", "selection", "interval", "reason")
+TOLD = ("group", "attempt", "primary_control", "selection", "control_tuned", "interval", "reason")
 INTERVALS: dict[CellVerdict, tuple[float, float]] = {
     "better": (-0.08, -0.02),
     "undecided": (-0.05, 0.05),
