@@ -21,7 +21,7 @@ from models.workloads.row_workload import RowWorkload, Weights
 CONTEXT = 6
 EMBEDDING = 8
 HIDDEN = 48
-EVALUATION_WINDOWS = 2000
+EVALUATION_WINDOWS = 1000
 EVALUATED_AT_ONCE = 500
 
 DESCRIPTORS = WorkloadDescriptors(

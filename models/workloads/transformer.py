@@ -96,6 +96,7 @@ def _attention(queries_keys_values: Tensor, heads: int, mask: Tensor) -> Tensor:
     # Not scaled_dot_product_attention: torch.vmap has no rule for it on a CPU and goes through the replicas in a loop.
     n_rows, length, width = queries_keys_values.shape
     head = width // 3 // heads
-    queries, keys, values = queries_keys_values.reshape(n_rows, length, 3, heads, head).permute(2, 0, 3, 1, 4)
+    parts = queries_keys_values.reshape(n_rows, length, 3, heads, head).permute(2, 0, 3, 1, 4)
+    queries, keys, values = parts.unbind(0)
     scores = (queries / math.sqrt(head)) @ keys.transpose(-1, -2) + mask
     return (torch.softmax(scores, -1) @ values).transpose(1, 2).reshape(n_rows, length, heads * head)
