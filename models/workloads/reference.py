@@ -6,6 +6,9 @@ import math
 
 from models.workloads import (
     breast_cancer,
+    character_bigram,
+    character_gpt,
+    character_mlp,
     diabetes,
     diamonds,
     digits_nmf,
@@ -15,6 +18,9 @@ from models.workloads import (
     mnist_mlp,
     noisy_quadratic,
     optical_digits,
+    review_embedding_bag,
+    review_logistic,
+    review_transformer,
     wine,
 )
 from models.workloads.reference_workload import ReferenceWorkload
@@ -32,6 +38,12 @@ REFERENCES: dict[str, ReferenceWorkload] = {
         diamonds,
         diabetes,
         friedman,
+        review_embedding_bag,
+        review_logistic,
+        review_transformer,
+        character_bigram,
+        character_mlp,
+        character_gpt,
         noisy_quadratic,
     )
     for reference in module.REFERENCES
