@@ -9,12 +9,14 @@ from models.workloads import (
     diabetes,
     diamonds,
     digits_nmf,
+    faces_nmf,
     friedman,
     mnist_autoencoder,
     mnist_cnn,
     mnist_mlp,
     noisy_quadratic,
     optical_digits,
+    reuters_nmf,
     wine,
 )
 from models.workloads.reference_workload import ReferenceWorkload
@@ -26,6 +28,8 @@ REFERENCES: dict[str, ReferenceWorkload] = {
         mnist_cnn,
         mnist_autoencoder,
         digits_nmf,
+        reuters_nmf,
+        faces_nmf,
         optical_digits,
         breast_cancer,
         wine,

@@ -1,4 +1,4 @@
-"""The largest stable rates of matrix factorisation, from both sides, on thirty random instances of 12 x 8 and rank 3."""
+"""The largest stable rates of matrix factorisation, from both sides, on thirty instances of 12 x 8, rank 3."""
 
 import itertools
 import math
