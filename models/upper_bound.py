@@ -33,8 +33,8 @@ def bounded(schedule: Schedule, learning_rate: float, largest_stable_rate: float
     Examples
     --------
     >>> from greedylr.schedules import RelativeRule
-    >>> bounded(Schedule(rule=RelativeRule(factor=0.5, max_lr=10.0)), 0.1, 0.3).rule.max_lr
-    3.0
+    >>> bounded(Schedule(rule=RelativeRule(factor=0.5, max_lr=10.0)), 0.5, 2.0).rule.max_lr
+    4.0
     """
     for name, rate in (("learning_rate", learning_rate), ("largest_stable_rate", largest_stable_rate)):
         if rate is not None and not (math.isfinite(rate) and rate > 0):

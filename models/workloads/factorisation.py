@@ -59,7 +59,7 @@ class Factorisation:
         self.entries = matrix.masks
         self.seed = seed
         self.device = device
-        self._matrix = matrix
+        self.matrix = matrix
         self._steps = steps
         self._rank = rank
         self._initial_scale = 2 * math.sqrt(brightness * float(matrix.values.mean()) / rank)
@@ -67,7 +67,7 @@ class Factorisation:
     def parameters(self) -> dict[str, Tensor]:
         """Return factors drawn uniformly from [0, scale]."""
         generator = torch.Generator().manual_seed(self.seed)
-        n_rows, n_columns = self._matrix.values.shape
+        n_rows, n_columns = self.matrix.values.shape
         loadings = torch.rand(n_rows, self._rank, generator=generator) * self._initial_scale
         parts = torch.rand(self._rank, n_columns, generator=generator) * self._initial_scale
         return {"loadings": loadings.to(self.device), "parts": parts.to(self.device)}
@@ -82,7 +82,7 @@ class Factorisation:
 
     def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         """Return the normalised squared error an entry of a split."""
-        return self._matrix.evaluate(parameters, split)
+        return self.matrix.evaluate(parameters, split)
 
     def project(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the factors with negative entries set to zero."""
@@ -96,7 +96,7 @@ class Factorisation:
         initial = self.parameters()
         loadings, parts = (initial[name].cpu().numpy().astype(np.float64) for name in ("loadings", "parts"))
         values, weights = (
-            each.cpu().numpy().astype(np.float64) for each in (self._matrix.values, self._matrix.weights["training"])
+            each.cpu().numpy().astype(np.float64) for each in (self.matrix.values, self.matrix.weights["training"])
         )
         fitted = careful_descent(values, loadings, parts, weights=weights, sweeps=SWEEPS)
         momentum = self.descriptors.momentum
