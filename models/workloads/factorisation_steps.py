@@ -59,7 +59,7 @@ class RowSteps:
         of_loadings = stochastic.largest_stable_learning_rate(
             parts.T, SecondMoment.of_whole_or_nothing(size / total), momentum=momentum
         )
-        return _together(of_loadings, of_parts) * _unit(self._entries)
+        return _together(of_loadings, of_parts) * _unit(self._entries, self._entries.values.numel())
 
 
 class EntrySteps:
@@ -90,7 +90,7 @@ class EntrySteps:
         moment = SecondMoment.of_drawn_terms(self._batches.batch_size, self._entries.n_training)
         of_parts = stochastic.largest_stable_learning_rate(loadings, moment, momentum=momentum)
         of_loadings = stochastic.largest_stable_learning_rate(parts.T, moment, momentum=momentum)
-        return _together(of_loadings, of_parts) * _unit(self._entries)
+        return _together(of_loadings, of_parts) * _unit(self._entries, self._entries.values.numel())
 
 
 class AlternatingSteps:
@@ -113,13 +113,21 @@ class AlternatingSteps:
         return self._rows.loss(moving, rows)
 
     def largest_stable_learning_rate(self, loadings: Floats, parts: Floats, momentum: float) -> float:
-        """Return the lower of the two factors' rates: the bound is exact, for the entries that are fitted."""
+        """Return the lower of the two factors' rates: the bound is exact, for the entries that are fitted.
+
+        Raises
+        ------
+        ValueError
+            For a momentum, which would move the factor whose turn it is not.
+        """
+        if momentum:
+            raise ValueError(f"factors are trained in turn without momentum only, got {momentum!r}; set it to 0")
         mask = self._entries.weights["training"].cpu().numpy().astype(np.float64)
         # Row i of W is fitted to the columns of H that its mask has: a Hessian of its own; likewise each column of H.
         of_rows = np.einsum("kj,ij,lj->ikl", parts, mask, parts, optimize=True)
         of_columns = np.einsum("ik,ij,il->jkl", loadings, mask, loadings, optimize=True)
         steepest = max(float(np.linalg.eigvalsh(each)[:, -1].max()) for each in (of_rows, of_columns))
-        return 2 * (1 + momentum) / steepest * self._entries.n_training / (2 * self._entries.scale)
+        return 2 / steepest * _unit(self._entries, self._entries.n_training)
 
 
 def _together(first: float, second: float) -> float:
@@ -127,9 +135,9 @@ def _together(first: float, second: float) -> float:
     return 1 / (1 / first + 1 / second)
 
 
-def _unit(entries: HeldOutEntries) -> float:
-    """Return what turns a rate of 1/2 |V - W H|² into one of the scaled mean squared error over batches.
+def _unit(entries: HeldOutEntries, n_entries: int) -> float:
+    """Return what turns a rate of 1/2 |V - W H|² into one of the scaled mean squared error over so many entries.
 
-    As if nothing were held out: that thins the Hessians and the number of entries alike, but for chance.
+    All of them stand for those that are fitted where the Hessians are taken of all: what is held out thins both alike.
     """
-    return entries.values.numel() / (2 * entries.scale)
+    return n_entries / (2 * entries.scale)
