@@ -119,7 +119,7 @@ def batches_of_rows(batch_size: int) -> Case:
         moment = SecondMoment.of_drawn_terms(batch_size, ROWS)
         rate = factor * stochastic.largest_stable_learning_rate(instance.loadings, moment)
         # The distance to the optimum, and not the loss, whose floor is the noise of batches.
-        best = np.linalg.lstsq(instance.loadings, instance.values, rcond=None)[0]
+        best = np.asarray(np.linalg.lstsq(instance.loadings, instance.values, rcond=None)[0], dtype=np.float64)
         parts, floor = instance.parts, half_squared_error(instance.values, instance.loadings, best)
         generator = np.random.default_rng(instance.generator.integers(2**31))
         losses = [half_squared_error(instance.values, instance.loadings, parts) - floor]

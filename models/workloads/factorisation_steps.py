@@ -82,7 +82,7 @@ class EntrySteps:
         rows, columns, values = batch
         loadings = parameters["loadings"].index_select(0, rows)
         parts = parameters["parts"].index_select(1, columns)
-        residual = (loadings * parts.T).sum(1) - values.to(loadings.dtype)
+        residual: Tensor = (loadings * parts.T).sum(1) - values.to(loadings.dtype)
         return residual.square().mean() * self._entries.scale
 
     def largest_stable_learning_rate(self, loadings: Floats, parts: Floats, momentum: float) -> float:
