@@ -7,8 +7,8 @@ with batches of entries and with one factor in turn. Two tables:
 
 Held-out matrices: each schedule starts at the multiple of the workload's largest stable rate, at most 1, that was best,
 on search seeds, on the *other* families; so neither a rate nor a preset has seen the matrix. Beside it the same with
-the multiple, up to 9, that was best on the matrix itself. Printed are final losses on held-out entries, means over test seeds, and the paired
-difference of their logarithms to step decay with a 95 % interval.
+the multiple, up to 9, that was best on the matrix itself. Printed are final losses on held-out entries, means over test
+seeds, and the paired difference of their logarithms to step decay with a 95 % interval.
 
 What the bound does: the bundled preset `core` with its upper bound cut at the largest stable rate and without, from
 starts below, at and above it; a run that diverged counts as the loss before training.
