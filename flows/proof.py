@@ -83,8 +83,10 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     attempt = _attempt(road, learned.group, key)
     train = Retrainer(road, learned.group, workload)
     usual_rate = _usual_rate(road, learned, workload, train)
-    plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
-    candidates = group_candidates(learned, usual_rate)
+    # A stand-in's rates say nothing of the group's own.
+    largest_stable_rate = train.descriptors().largest_stable_learning_rate if workload.own else None
+    plan = _plan(road, learned, workload, usual_rate, rivals, attempt, largest_stable_rate)
+    candidates = group_candidates(learned, usual_rate, largest_stable_rate)
     proof = prove(candidates, train, plan)
     preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
@@ -123,7 +125,7 @@ def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Re
     statistics = learned.statistics
     known = (road.settings.group(learned.group).learning_rate, statistics.recommended_rate, statistics.usual_rate)
     own = [rate for rate in known if rate is not None] if workload.own else []
-    return own[0] if own else train.usual_rate()
+    return own[0] if own else train.descriptors().usual_learning_rate
 
 
 def _plan(
@@ -133,6 +135,7 @@ def _plan(
     usual_rate: float,
     rivals: Mapping[str, Rival],
     attempt: int,
+    largest_stable_rate: float | None,
 ) -> Plan:
     budget = road.settings.budget
     return Plan(
@@ -141,6 +144,7 @@ def _plan(
         own_workload=workload.own,
         attempt=attempt,
         usual_rate=usual_rate,
+        largest_stable_rate=largest_stable_rate,
         rivals=rivals,
         max_seeds=budget.max_seeds,
         max_trainings=budget.max_replicas,

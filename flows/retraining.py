@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flows.group_workload import REFERENCE, GroupWorkload
 from flows.road import Road
 from greedylr.strict_json import encode
+from greedylr.workload import WorkloadDescriptors
 from models.results import SAME_RATE, Results
 from models.retraining.child import run_in_child
 from models.retraining.errors import WorkloadFailedError
@@ -97,11 +98,9 @@ class Retrainer:
             return self._finished[-1][2]
         return self.train("first look at the workload", (), (0,))
 
-    def usual_rate(self) -> float:
-        """Return a rate near which the workload trains, as it says of itself."""
-        if self._workload.descriptors is not None:
-            return self._workload.descriptors.usual_learning_rate
-        return self.look().descriptors.usual_learning_rate
+    def descriptors(self) -> WorkloadDescriptors:
+        """Return what the workload says of itself."""
+        return self._workload.descriptors or self.look().descriptors
 
     def curves(self, purpose: str, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
         """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained for a purpose.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.image_datasets import mnist_all, mnist_digits
+from pipeline.matrix_datasets import orl_faces, reuters_counts
 from pipeline.table_datasets import (
     breast_cancer,
     diabetes,
@@ -61,6 +62,8 @@ def content_hash(arrays: Arrays) -> str:
 DATASETS: dict[str, Callable[[], Arrays]] = {
     "mnist_digits": mnist_digits,
     "mnist_all": mnist_all,
+    "reuters_counts": reuters_counts,
+    "orl_faces": orl_faces,
     "breast_cancer": breast_cancer,
     "optical_digits": optical_digits,
     "wine": wine,
