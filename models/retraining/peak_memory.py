@@ -25,7 +25,7 @@ def peak_bytes(device: str, run: Callable[[], object]) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         run()
         torch.cuda.synchronize(device)
-        return int(torch.cuda.max_memory_allocated(device)) - before
+        return int(torch.cuda.max_memory_allocated(device) - before)
     with _LivingStorages() as living:
         run()
     return living.peak
