@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,8 @@ from models.retraining.job import (
 from models.training_account import Trainings
 from models.workloads.reference import REFERENCES
 from pipeline.datasets import prepare
+
+logger = logging.getLogger(__name__)
 
 # Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
 # change in the scheduler's rule, the training, an optimizer or a reference workload, or its result another form.
@@ -89,6 +92,7 @@ class Retrainer:
             write_job(folder, job, self._data)
             self._run(folder, f"{self._group}: {purpose}")
         result = read_result(folder)
+        _warn_of_failures(f"{self._group}: {purpose}", result)
         self._finished.append((purpose, job, result))
         return result
 
@@ -144,6 +148,12 @@ class Retrainer:
             # extended to its limit: whether anything survives is for the proof to say, which sees all rates.
             if not (folder / RESULT_FILE).is_file():
                 raise
+
+
+def _warn_of_failures(what: str, result: JobResult) -> None:
+    reasons = {row.seed: row.failed for row in result.rows if row.failed is not None}
+    for seed, reason in reasons.items():
+        logger.warning("%s: the seed %d is missing: %s", what, seed, reason)
 
 
 def results_of(result: JobResult) -> Results:

@@ -106,7 +106,8 @@ class Workload(Protocol):
     """One training, fixed by its seed: initial weights, batches, losses.
 
     The seed fixes initial weights and order of the data, so that two schedules trained with one seed are a pair. The
-    two evaluation splits never meet: the rate is chosen on "selection" and the result is read from "reporting".
+    two evaluation splits never meet: the rate is chosen on "selection" and the result is read from "reporting". Where a
+    workload shows its splits, as a mapping from their names (`rows`, indices; or `entries`, masks), that is checked.
     """
 
     descriptors: WorkloadDescriptors
