@@ -24,8 +24,6 @@ from models.retraining.batched_training import train_batched
 from models.retraining.replica_state import ReplicaState, finite_replicas
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import TrainingRecord
-from models.workloads.digits_nmf import DigitsNMF
-from models.workloads.mnist_mlp import MnistMLP
 from models.workloads.reference import REFERENCES
 
 STEPS = 200
@@ -64,18 +62,18 @@ def trained_both_ways(
 
 
 @pytest.mark.parametrize(
-    ("make", "changes"),
+    ("name", "changes"),
     [
-        (MnistMLP, {}),
-        (MnistMLP, {"optimizer": "adam", "usual_learning_rate": 0.005}),
-        (DigitsNMF, {}),
+        ("mnist-mlp", {}),
+        ("mnist-mlp", {"optimizer": "adam", "usual_learning_rate": 0.005}),
+        ("digits-nmf", {}),
     ],
     ids=["sgd with momentum", "adam", "projected"],
 )
 def test_restored_replicas_equal_trainings_one_by_one(
-    make: Callable[..., Any], changes: dict[str, Any], digits: Mapping[str, NDArray[Any]]
+    name: str, changes: dict[str, Any], reference_data: Callable[[str], Mapping[str, Any]]
 ) -> None:
-    workload = make(1, "cpu", digits)
+    workload = REFERENCES[name].make(1, "cpu", reference_data(REFERENCES[name].dataset))
     workload.descriptors = replace(workload.descriptors, **changes)
     usual = workload.descriptors.usual_learning_rate
     schedules = [schedule.resolve(STEPS) for schedule in EXTRAS.values() for _ in range(2)]
