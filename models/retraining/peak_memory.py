@@ -26,7 +26,8 @@ def peak_bytes(device: str, run: Callable[[], object]) -> int:
         run()
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    with _LivingStorages() as living:
+    living = _LivingStorages()
+    with living:
         run()
     return living.peak
 

@@ -16,9 +16,8 @@ from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.workload import Workload
 from models.retraining.device_clock import DeviceClock
 from models.retraining.errors import WorkloadFailedError
-from models.retraining.free_memory import free_bytes
 from models.retraining.job import Job
-from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit, too_large
+from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit, too_large, usable_bytes
 from models.retraining.methods import METHODS, Method
 from models.retraining.partial_results import FinishedChunk, PartialResults
 from models.retraining.peak_memory import peak_bytes
@@ -205,16 +204,16 @@ class _SeedTraining:
         wanted = min(fastest, len(schedules))
         if wanted == 1:
             return fastest
-        free = free_bytes(job.device) // self._under_way.side_by_side
+        usable = usable_bytes(job.device) // self._under_way.side_by_side
         with self._under_way.clock.spending():
             one, two = (peak_bytes(job.device, partial(self._pilot, method, replicas)) for replicas in (1, 2))
         # A pilot has nothing to go back to.
         snapshot = snapshot_bytes(self._workload, schedules)
-        fitting = replicas_that_fit(free, one=one + snapshot, two=two + 2 * snapshot)
+        fitting = replicas_that_fit(usable, one=one + snapshot, two=two + 2 * snapshot)
         if fitting < wanted:
             logger.warning(
-                "%s: %d replicas at once instead of %d: each takes %.0f MiB, and %.0f MiB are free on %s",
-                *(job.workload.label, fitting, wanted, (two - one + snapshot) / 2**20, free / 2**20, job.device),
+                "%s: %d replicas at once instead of %d: each takes %.0f MiB, and they may take %.0f MiB of %s",
+                *(job.workload.label, fitting, wanted, (two - one + snapshot) / 2**20, usable / 2**20, job.device),
             )
         return min(fastest, fitting)
 
