@@ -29,7 +29,7 @@ from pipeline.preset_registry import RegisteredPreset
 
 logger = logging.getLogger(__name__)
 
-PROVE_VERSION = 1
+PROVE_VERSION = 2
 
 
 class _Described(TypedDict, total=False):
