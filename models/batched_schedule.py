@@ -1,26 +1,49 @@
-"""The rates of many replicas, step by step: the batched twin of `greedylr.scheduler.RateController`.
+"""The rates of many replicas, step by step: the batched twin of `greedylr.rate_controller.RateController`.
 
 Replicas may differ in schedule and in starting rate; they share the step, and each step is an evaluation of every one.
-A replica has diverged with its first loss that is not finite: from there on its rates mean nothing, to it alone.
+Nothing is waited for on an accelerator, except while a replica sweeps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from greedylr.probe import chosen_multiplier
 from greedylr.rule import GreedyLRParameters
-from greedylr.schedules import Envelope, ResolvedSchedule
-from greedylr.smoothing import DWARFS
-from models import batched_rule
-from models.batched_rule import BatchedState
+from greedylr.schedules import ResolvedSchedule
+from models import batched_rollback, batched_rule
+from models.batched_plan import BatchedPlan
+from models.batched_probe import RunningSweeps
+from models.batched_rollback import BatchedRollbackState, RollbackEvents
+from models.batched_smoothing import BatchedTrailingMeans
+from models.device_arrays import Array, device_array, namespace, shared_array, shared_tensor, surely_none
+
+# Stands in for the rule of a schedule that has none, which never decides.
+NO_RULE = GreedyLRParameters()
+
+
+class Restoration(NamedTuple):
+    """What is to be done about weights and optimizer states of n replicas, bool tensors (n,).
+
+    Those to be kept are kept as they are now, unless a step has just ruined them; those to be restored go back to what
+    was kept of them, at first what they began with.
+    """
+
+    keep: Tensor
+    restore: Tensor
 
 
 class BatchedRateController:
-    """The rates of n replicas; on a step on which none of them decides only the trailing means move.
+    """The rates of n replicas.
+
+    A non-finite loss is to a replica what it is to one alone: it turns a sweep, is a rollback where there is one, and
+    else makes a decision a bad one. Whether the replica lives on is for the training to say, which `may_restore` helps.
 
     Parameters
     ----------
@@ -34,150 +57,155 @@ class BatchedRateController:
     Raises
     ------
     ValueError
-        If the schedules are of different lengths, evaluate more rarely than at each step, or restore weights.
+        If the schedules are of different lengths, or evaluate more rarely than at each step.
     """
 
     def __init__(
         self, schedules: Sequence[ResolvedSchedule], learning_rates: Sequence[float], device: str = "cpu"
     ) -> None:
-        require_nothing_to_restore(schedules)
-        lengths = {schedule.total_steps for schedule in schedules}
-        if len(lengths) != 1 or len(schedules) != len(learning_rates):
-            raise ValueError(
-                "schedules must be of one total_steps and as many as learning_rates, "
-                f"got total_steps {sorted(lengths)}, {len(schedules)} schedules and {len(learning_rates)} rates"
-            )
-        if rare := [schedule for schedule in schedules if schedule.steps_per_evaluation != 1]:
-            raise ValueError(
-                f"steps_per_evaluation must be 1, got {rare[0].steps_per_evaluation}; every step gives a training loss"
-            )
-        self.total_steps = lengths.pop()
-        self._envelope = _envelope_table([schedule.envelope for schedule in schedules], self.total_steps, device)
-        rates = torch.tensor(learning_rates, dtype=torch.float64, device=device)
-        ruled = [index for index, schedule in enumerate(schedules) if schedule.parameters is not None]
-        rules = [schedule.parameters for schedule in schedules if schedule.parameters is not None]
-        self._ruled = torch.tensor(ruled, dtype=torch.int64, device=device)
-        self._parameters = batched_rule.stack_parameters(rules, device)
-        absolute = torch.tensor([rule.bounds == "absolute" for rule in rules], dtype=torch.bool, device=device)
+        _require_alike(schedules, learning_rates)
+        self.total_steps, self.step_count = schedules[0].total_steps, 0
+        self._device, self._planned = device, tuple(schedules)
+        self._plan = BatchedPlan(schedules, device)
+        self._sweeps = RunningSweeps(schedules, device)
+        rules = [schedule.parameters or NO_RULE for schedule in schedules]
+        absolute = [rule.bounds == "absolute" for rule in rules]
         # A rate is envelope x multiplier x unit, in this order, as the scalar controller rounds it.
-        self._starts = torch.where(absolute, rates[self._ruled], torch.ones_like(rates[self._ruled]))
-        self._units = rates.index_copy(0, self._ruled, torch.where(absolute, 1.0, rates[self._ruled]))
-        self._may_reset = any(rule.reset_start is not None for rule in rules)
-        self._smooth = torch.tensor([rule.smooth for rule in rules], dtype=torch.bool, device=device)
-        self._means = _TrailingMeans(rules, total_steps=self.total_steps, device=device)
-        ruled_schedules = [schedules[index] for index in ruled]
-        self._increase_until = torch.tensor(
-            [schedule.increase_until for schedule in ruled_schedules], dtype=torch.int64, device=device
-        )
-        self._deciders = _deciders(ruled_schedules, self.total_steps, device)
-        self.restart()
+        starts = [float(rate) if own else 1.0 for own, rate in zip(absolute, learning_rates, strict=True)]
+        self._units = [1.0 if own else float(rate) for own, rate in zip(absolute, learning_rates, strict=True)]
+        self._means = BatchedTrailingMeans(_windows(rules), _keep_errors(rules), most=self.total_steps, device=device)
+        self._smooths = any(rule.smooth for rule in rules)
+        self._resets = any(rule.reset_start is not None for rule in rules)
+        self._follow(rules)
+        self._state = batched_rule.initial_state(self._parameters, device_array(starts, "float64", device))
+        self._rolls_back = any(schedule.rollback for schedule in schedules)
+        self._rollbacks = batched_rollback.stack_rollbacks([schedule.rollback for schedule in schedules], device)
+        self._rollback_state = batched_rollback.initial_rollback(self._rollbacks)
+        # Who has had a loss that is not finite since its last decision.
+        self._spoilt = ~self._rollback_state.given_up & False
 
-    def restart(self) -> None:
-        """Go back to the first step."""
-        self.step_count = 0
-        self._state = batched_rule.initial_state(self._parameters, self._starts)
-        self._multipliers = torch.ones_like(self._units).index_copy(0, self._ruled, self._starts)
-        self._means.clear()
+    def _follow(self, rules: list[GreedyLRParameters]) -> None:
+        """Take the rules of all replicas."""
+        self._rules = rules
+        self._parameters = batched_rule.stack_parameters(rules, self._device)
+        self._smooth = device_array([rule.smooth for rule in rules], "bool", self._device)
+        self._start_units = device_array(self._units, "float64", self._device)
+        self._means.set_windows(_windows(rules))
 
     @property
     def learning_rates(self) -> Tensor:
         """Rates of the next step, (n,) float64."""
-        return self._envelope[min(self.step_count, self.total_steps - 1)] * self._multipliers * self._units
+        multipliers = self._plan.multipliers[min(self.step_count, self.total_steps - 1)]
+        return shared_tensor(multipliers * self._state.learning_rate * self._start_units)
 
-    def observe(self, losses: Tensor) -> None:
-        """Take the losses (n,) of one step."""
+    @property
+    def may_restore(self) -> Tensor:
+        """Which replicas may yet be brought back from a loss that is not finite, (n,) bool.
+
+        Those that sweep, and those that roll back, have not given up, and decide once more at least.
+        """
+        decides_again = self._plan.last_decision > self.step_count
+        return shared_tensor(self._sweeps.running | (decides_again & ~self._rollback_state.given_up))
+
+    @np.errstate(all="ignore")
+    def observe(self, losses: Tensor) -> Restoration | None:
+        """Take the losses (n,) of one step; None says that nothing is to be kept or restored."""
         self.step_count += 1
-        if not len(self._ruled):
-            return
-        losses = losses.to(torch.float64).index_select(0, self._ruled)
-        self._means.push(losses)
-        decides = self._deciders.get(self.step_count)
-        if decides is not None:
-            self._decide(torch.where(self._smooth, self._means.means(), losses), decides)
+        values = shared_array(losses.to(torch.float64))
+        usable = None
+        if self._rolls_back:
+            usable = namespace(values).isfinite(values) | self._parameters.compares_all
+            self._spoilt = self._spoilt | ~usable
+        if self._smooths:
+            self._means.push(values, usable)
+        decides = self._plan.decides(self.step_count)
+        events = None if decides is None else self._decide(values, decides)
+        swept = self._take_in_sweeps(values) if self._sweeps else None
+        return _restoration(events, swept)
 
-    def _decide(self, losses: Tensor, decides: Tensor) -> None:
-        old = self._state
-        may_increase = self._increase_until >= self.step_count
-        new = batched_rule.next_state(self._parameters, old, losses, may_increase)
-        self._state = BatchedState._make(torch.where(decides, *pair) for pair in zip(new, old, strict=True))
-        self._multipliers = self._multipliers.index_copy(0, self._ruled, self._state.learning_rate)
-        if self._may_reset:
+    def _decide(self, losses: Array, decides: Array) -> RollbackEvents | None:
+        """Let those that decide do so on the losses (n,)."""
+        where = namespace(losses).where
+        if self._smooths:
+            losses = where(self._smooth, self._means.means(), losses)
+        may_increase = self._plan.increase_until >= self.step_count
+        old, events = self._state, None
+        if self._rolls_back:
+            losses = where(self._spoilt, math.nan, losses)
+            self._spoilt = self._spoilt & ~decides
+        new = batched_rule.next_state(self._parameters, old, losses, may_increase, decides)
+        if self._rolls_back:
+            events = self._roll_back(losses, decides)
+            new = batched_rule.chosen(events.rollback, batched_rollback.rolled_back(self._parameters, old), new)
+        self._state = new
+        if self._resets:
             self._means.clear(self._state.resets > old.resets)
+        return events
+
+    def _roll_back(self, losses: Array, decides: Array) -> RollbackEvents:
+        """Let the rollbacks of those that decide look at the losses (n,)."""
+        settled = ~self._smooth | self._means.full()
+        signed = losses * self._parameters.sign
+        old = self._rollback_state
+        new, events = batched_rollback.next_rollback(self._rollbacks, old, signed, settled)
+        where = namespace(losses).where
+        self._rollback_state = BatchedRollbackState._make(
+            [where(decides, *pair) for pair in zip(new, old, strict=True)]
+        )
+        events = RollbackEvents._make([event & decides for event in events])
+        self._means.clear(events.rollback)
+        return events
+
+    def _take_in_sweeps(self, losses: Array) -> Array | None:
+        """Take the losses (n,) of those that sweep, and return whose sweeps have ended, (n,); None for nobody's.
+
+        What a sweep leaves is a run of its own, from the start that it found.
+        """
+        # The loss of a step is that of the weights before it, so it speaks of the rate before.
+        multipliers = self._plan.multipliers[max(self.step_count - 2, 0)]
+        ended = self._sweeps.take(losses * self._parameters.sign, multipliers, self.step_count)
+        if not ended:
+            return None
+        rests = {replica: self._planned[replica].after_sweep(self.step_count) for replica in ended}
+        for replica, sweep in ended.items():
+            planned = self._planned[replica]
+            assert planned.probe is not None  # it has swept
+            self._units[replica] *= chosen_multiplier(planned.probe, planned.sweep_evaluations, sweep)
+        self._plan.begin_rests(rests, self.step_count)
+        self._follow(
+            [rests[index].parameters or NO_RULE if index in rests else rule for index, rule in enumerate(self._rules)]
+        )
+        which = device_array([index in ended for index in range(len(self._rules))], "bool", self._device)
+        self._means.clear(which)
+        self._spoilt = self._spoilt & ~which
+        return which
 
 
-def require_nothing_to_restore(schedules: Sequence[ResolvedSchedule]) -> None:
-    """Raise ValueError where a schedule has a probe or a rollback, which retraining does not follow yet."""
-    for schedule in schedules:
-        if schedule.restores:
-            named = " and a ".join(schedule.restores)
-            raise ValueError(
-                f"a schedule that is retrained must restore no weights, got one with a {named}; train with it by "
-                "Preset.scheduler(..., model=...), or retrain the schedule without"
-            )
-
-
-class _TrailingMeans:
-    """Many `greedylr.smoothing.TrailingMean`s, each with its own window; they round in the same order.
-
-    Only a sum that is taken afresh, after a value that dwarfed it, may differ in its last digit.
-    """
-
-    def __init__(self, rules: Sequence[GreedyLRParameters], *, total_steps: int, device: str) -> None:
-        windows = [rule.window_size if rule.smooth else 1 for rule in rules]
-        longest = min(max(windows, default=1), total_steps)
-        self._window = torch.tensor(windows, dtype=torch.int64, device=device)
-        keeps_errors = [rule.non_finite == "compare" for rule in rules]
-        self._keeps_errors = torch.tensor(keeps_errors, dtype=torch.bool, device=device)
-        self._ring = torch.zeros(len(rules), longest, dtype=torch.float64, device=device)
-        self._total = torch.zeros(len(rules), dtype=torch.float64, device=device)
-        self._pushed = torch.zeros(len(rules), dtype=torch.int64, device=device)
-
-    def push(self, values: Tensor) -> None:
-        """Add one value to each."""
-        place = (self._pushed % self._window).unsqueeze(1)
-        # Places not yet filled hold 0, and taking 0 off changes nothing.
-        oldest = self._ring.gather(1, place).squeeze(1)
-        self._ring.scatter_(1, place, values.unsqueeze(1))
-        total = (self._total + values) - oldest
-        trusted = (oldest.abs() <= DWARFS * total.abs()) | self._keeps_errors
-        self._total = torch.where(trusted, total, self._ring.sum(1))
-        self._pushed = self._pushed + 1
-
-    def means(self) -> Tensor:
-        """Return the means, NaN where nothing was added yet."""
-        return self._total / torch.minimum(self._pushed, self._window)
-
-    def clear(self, which: Tensor | None = None) -> None:
-        """Forget all values of those marked, or of all."""
-        if which is None:
-            which = torch.ones_like(self._pushed, dtype=torch.bool)
-        self._ring.masked_fill_(which.unsqueeze(1), 0.0)
-        self._total = self._total.masked_fill(which, 0.0)
-        self._pushed = self._pushed.masked_fill(which, 0)
-
-
-def _envelope_table(envelopes: Sequence[Envelope], total_steps: int, device: str) -> Tensor:
-    """Return the multipliers, (total_steps, n_replicas)."""
-
-    @cache
-    def column(envelope: Envelope) -> Tensor:
-        return torch.tensor(
-            [envelope.multiplier(step, total_steps) for step in range(total_steps)], dtype=torch.float64, device=device
+def _require_alike(schedules: Sequence[ResolvedSchedule], learning_rates: Sequence[float]) -> None:
+    lengths = {schedule.total_steps for schedule in schedules}
+    if len(lengths) != 1 or len(schedules) != len(learning_rates):
+        raise ValueError(
+            "schedules must be of one total_steps and as many as learning_rates, "
+            f"got total_steps {sorted(lengths)}, {len(schedules)} schedules and {len(learning_rates)} rates"
+        )
+    if rare := [schedule for schedule in schedules if schedule.steps_per_evaluation != 1]:
+        raise ValueError(
+            f"steps_per_evaluation must be 1, got {rare[0].steps_per_evaluation}; every step gives a training loss"
         )
 
-    return torch.stack([column(envelope) for envelope in envelopes], dim=1)
+
+def _windows(rules: Sequence[GreedyLRParameters]) -> list[int]:
+    return [rule.window_size if rule.smooth else 1 for rule in rules]
 
 
-def _deciders(schedules: Sequence[ResolvedSchedule], total_steps: int, device: str) -> dict[int, Tensor]:
-    """Return, for each step count at which any replica decides, which ones do, (n_ruled,) bool."""
+def _keep_errors(rules: Sequence[GreedyLRParameters]) -> list[bool]:
+    return [rule.non_finite == "compare" for rule in rules]
 
-    @cache
-    def mask(flags: tuple[bool, ...]) -> Tensor:
-        return torch.tensor(flags, dtype=torch.bool, device=device)
 
-    deciders = {}
-    for step in range(1, total_steps + 1):
-        flags = tuple(step % schedule.interval == 0 and step <= schedule.decide_until for schedule in schedules)
-        if any(flags):
-            deciders[step] = mask(flags)
-    return deciders
+def _restoration(events: RollbackEvents | None, swept: Array | None) -> Restoration | None:
+    if events is None:
+        return None if swept is None else Restoration(shared_tensor(swept & False), shared_tensor(swept))
+    restore = events.rollback if swept is None else events.rollback | swept
+    if surely_none(events.new_best | restore):
+        return None
+    return Restoration(shared_tensor(events.new_best), shared_tensor(restore))

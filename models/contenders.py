@@ -112,7 +112,7 @@ METHOD_CONTENDERS: dict[str, Contender] = {
     "line_search": Contender(
         method="line_search",
         source="Vaswani et al., NeurIPS 2019",
-        settings="plain SGD; Armijo with c 0.1, reduction 0.9, growth 2 over a tenth of the run, at most 10 starting rates",
+        settings="plain SGD; Armijo with c 0.1, reduction 0.9, growth 2 in a tenth of the run, at most 10 x start",
         learning_rate="where the first search begins, and a tenth of the largest rate",
     ),
     "polyak": Contender(

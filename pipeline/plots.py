@@ -76,13 +76,13 @@ def group_picture(path: Path, title: str, curves: Mapping[str, Curves]) -> Path:
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     figure.supxlabel(_legend(curves), x=0.99, ha="right", fontsize=8.5, color=FAINT_INK)
-    rate_lines = [Line(name, steps, *_band(rate), ended=_ended(rate)) for name, (steps, _, rate) in curves.items()]
-    loss_lines = [Line(name, steps, *_band(loss), ended=_ended(loss)) for name, (steps, loss, _) in curves.items()]
+    rate_lines = [Line(name, steps, *band(rate), ended=ended(rate)) for name, (steps, _, rate) in curves.items()]
+    loss_lines = [Line(name, steps, *band(loss), ended=ended(loss)) for name, (steps, loss, _) in curves.items()]
     knows_rates = any(np.isfinite(line.middle).any() for line in rate_lines)
     panels = figure.subplots(1, 2 if knows_rates else 1, squeeze=False)[0]
     if knows_rates:
         _panel(panels[0], "Learning rate", rate_lines, _rate_limits(rate_lines))
-    _panel(panels[-1], "Loss", loss_lines, _loss_limits(loss_lines))
+    _panel(panels[-1], "Loss", loss_lines, loss_limits(loss_lines))
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
     return path
 
@@ -104,7 +104,7 @@ def _legend(curves: Mapping[str, Curves]) -> str:
     return "one seed" if seeds == [1] else f"line: median of {count} seeds, band: 10th to 90th percentile"
 
 
-def _band(values: Array) -> tuple[Array, Array, Array]:
+def band(values: Array) -> tuple[Array, Array, Array]:
     """Return 10th percentile, median and 90th of the seeds that are still finite; NaN where most have diverged."""
     finite = np.where(np.isfinite(values), values, np.nan)
     alive = np.isfinite(values).mean(axis=0) >= 0.5
@@ -114,7 +114,7 @@ def _band(values: Array) -> tuple[Array, Array, Array]:
     return result[0], result[1], result[2]
 
 
-def _ended(values: Array) -> bool:
+def ended(values: Array) -> bool:
     """Return whether most of the seeds had diverged at the end."""
     return bool(np.isfinite(values[:, -1]).mean() < 0.5)
 
@@ -129,7 +129,7 @@ def _rate_limits(lines: Sequence[Line]) -> tuple[float, float] | None:
     return max(float(drawn[drawn > 0].min()) / 1.3, top * FLOOR_OF_RATES), top * 1.4
 
 
-def _loss_limits(lines: Sequence[Line]) -> tuple[float, float] | None:
+def loss_limits(lines: Sequence[Line]) -> tuple[float, float] | None:
     """Return limits that show the run and not its first steps: starts and divergences come in from above the frame."""
     shown = []
     for line in (survivors := [line for line in lines if not line.ended]) or lines:
@@ -147,6 +147,20 @@ def _loss_limits(lines: Sequence[Line]) -> tuple[float, float] | None:
 
 
 def _panel(axes: Axes, title: str, lines: Sequence[Line], limits: tuple[float, float] | None) -> None:
+    draw_lines(axes, lines)
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("optimizer step", fontsize=9, color=INK)
+    axes.set_xlim(0, max(1.0, *(float(line.steps[-1]) for line in lines)))
+    if limits is not None:
+        if limits[0] > 0 and limits[1] / limits[0] >= LOG_FROM:
+            make_logarithmic(axes, decades=limits[1] / limits[0] > MANY_DECADES)
+        axes.set_ylim(limits)
+    dress(axes)
+    _name_lines(axes, lines)
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draw each line in its colour and dashes over its band, the first one heavier; a cross where it diverged."""
     for index, line in enumerate(lines):
         first = index == 0
         axes.fill_between(line.steps, line.low, line.high, color=COLOURS[index], alpha=0.18, linewidth=0, zorder=2)
@@ -157,22 +171,14 @@ def _panel(axes: Axes, title: str, lines: Sequence[Line], limits: tuple[float, f
             linestyle=DASHES[index],
             linewidth=2.4 if first else 1.6,
             zorder=5 if first else 4,
+            label=line.name,
         )
         if line.ended:
             last = np.flatnonzero(np.isfinite(line.middle))[-1:]
             axes.plot(line.steps[last], line.middle[last], marker="x", color=COLOURS[index], markersize=7, zorder=6)
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel("optimizer step", fontsize=9, color=INK)
-    axes.set_xlim(0, max(1.0, *(float(line.steps[-1]) for line in lines)))
-    if limits is not None:
-        if limits[0] > 0 and limits[1] / limits[0] >= LOG_FROM:
-            _make_logarithmic(axes, decades=limits[1] / limits[0] > MANY_DECADES)
-        axes.set_ylim(limits)
-    _dress(axes)
-    _name_lines(axes, lines)
 
 
-def _make_logarithmic(axes: Axes, *, decades: bool) -> None:
+def make_logarithmic(axes: Axes, *, decades: bool) -> None:
     """Label plain numbers; over few decades 2 and 5 of each as well, for a single label gives no scale."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -183,7 +189,8 @@ def _make_logarithmic(axes: Axes, *, decades: bool) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter() if decades else plain)
 
 
-def _dress(axes: Axes) -> None:
+def dress(axes: Axes) -> None:
+    """Take off what carries nothing: two sides of the frame, ticks' colours, a grid that is louder than the lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):

@@ -52,7 +52,9 @@ RULES = {
                 "polars",
             }
             | {"pyarrow", "pydantic", "pydantic_core", "requests", "urllib3", "yaml"}
-        )
+        ),
+        # Its data sets alone: what learns stays in `models`.
+        others_of_file={"pipeline/table_datasets.py": frozenset({"sklearn"})},
     ),
     "flows": Rule(
         ours=frozenset({"greedylr", "features", "models", "pipeline"}),

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.methods.method import Beginning, Step, Weights, inner_products, spread
+from models.methods.method import Beginning, Step, Weights, inner_products, rows, spread
 from models.retraining.batched_optimizers import batched_optimizer
 
 Per = Literal["run", "tensor", "parameter"]
@@ -81,7 +81,7 @@ class _Descent:
                 products = {name: spread(product, gradient) for name, gradient in gradients.items()}
             case "tensor":
                 products = {
-                    name: spread((gradient * self._directions[name]).flatten(1).sum(1), gradient)
+                    name: spread(rows(gradient * self._directions[name]).sum(1), gradient)
                     for name, gradient in gradients.items()
                 }
             case "parameter":
@@ -91,5 +91,5 @@ class _Descent:
     def _mean_rates(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return the mean rate of a weight, (n,)."""
         shares = {name: weight[0].numel() for name, weight in weights.items()}
-        sums = [self._rates[name].flatten(1).double().mean(1) * share for name, share in shares.items()]
+        sums = [rows(self._rates[name]).double().mean(1) * share for name, share in shares.items()]
         return torch.stack(sums).sum(0) / sum(shares.values())

@@ -6,16 +6,12 @@ import importlib
 from types import ModuleType
 
 
-class BaselineNotInstalledError(ImportError):
-    """A baseline's package is absent; a retry helps once it is installed."""
-
-
 def baseline_package(name: str) -> ModuleType:
     """Return the package of a baseline.
 
     Raises
     ------
-    BaselineNotInstalledError
+    ValueError
         If it is absent, with the command that installs it.
     """
     try:
@@ -23,7 +19,7 @@ def baseline_package(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise BaselineNotInstalledError(
-            f"this baseline needs the package {name!r}, which is not installed here; install it with "
-            f"pip install --no-deps {name} (it works with the torch you have), or leave the baseline out"
+        raise ValueError(
+            f"this baseline needs the package {name!r}, which is not installed; run pip install --no-deps {name} "
+            "(it works with the torch that is here), or leave the baseline out"
         ) from error

@@ -15,6 +15,7 @@ It trains by plain SGD, whatever the workload's optimizer. Each trial is a forwa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ class Searches:
     def __init__(self, settings: LineSearch, beginning: Beginning) -> None:
         self._settings = settings
         self._most = settings.maximum * beginning.learning_rates
-        self._raise = settings.growth ** (settings.epochs / beginning.total_steps)
+        self._raise = math.pow(settings.growth, settings.epochs / beginning.total_steps)
         # So that the first search begins at the learning rate itself.
         self._last = beginning.learning_rates / self._raise
         self._objective = DecayedObjective(beginning.descriptors.weight_decay)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from greedylr.workload import WorkloadDescriptors
@@ -72,8 +73,9 @@ def spread(values: Tensor, weight: Tensor) -> Tensor:
 
 def inner_products(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Tensor:
     """Return the inner product (n,) of each replica's tensors in one set with those in another."""
-    products: Sequence[Tensor] = [(first[name] * second[name]).flatten(1).sum(1) for name in first]
-    total = products[0]
-    for product in products[1:]:
-        total = total + product
-    return total
+    return torch.stack([rows(first[name] * second[name]).sum(1) for name in first]).sum(0)
+
+
+def rows(weight: Tensor) -> Tensor:
+    """Return a weight (n, ...) with all of a replica in one row; a weight may be a single number."""
+    return weight.reshape(len(weight), -1)

@@ -14,7 +14,7 @@ from greedylr.workload import Workload
 from models.methods.method import Beginning, MakeMethod, Step
 from models.methods.random_draws import RandomDraws
 from models.retraining.batched_optimizers import clipped_gradients
-from models.retraining.batched_training import Replicas, as_dtype, losses_and_gradients, over_replicas
+from models.retraining.replicas import Replicas, as_dtype, losses_and_gradients, over_replicas
 from models.retraining.training_record import TrainingRecord, joined
 
 
@@ -58,9 +58,8 @@ class MethodTrainer:
         losses, rates = [], []
         for number in range(total_steps):
             step = step_of(workload, replicas, as_dtype(workload.batch(number), dtype))
-            replicas.bury(~torch.isfinite(step.losses), number)
             new, rate = method.take(step)
-            replicas.advance(new, number)
+            replicas.freeze(replicas.advance(step.losses, new))
             losses.append(step.losses.to(torch.float64))
             rates.append(rate.to(torch.float64))
             on_step()

@@ -1,7 +1,7 @@
 """Prodigy: Adam that estimates the distance to the solution, and with it the learning rate.
 
-Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", ICML 2024: Adam's step times d_t, where
-d_t is the largest so far of
+Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", ICML 2024: Adam's step times d_t,
+the largest so far of
 
     <sum of weighted gradients, w_0 - w_t> / ||sum of weighted gradients||_1.
 
@@ -38,7 +38,7 @@ def train_with_prodigy(
 
     Raises
     ------
-    BaselineNotInstalledError
+    ValueError
         If the package is absent.
     """
     usual = workload.descriptors.usual_learning_rate

@@ -6,8 +6,8 @@ c_{t+1} = 1 / (t + 1) (weighted by the squared rate during the warmup),
     y_t = (1 - beta) z_t + beta x_t,   z_{t+1} = z_t - rate g(y_t),   x_{t+1} = (1 - c_{t+1}) x_t + c_{t+1} z_{t+1}.
 
 The authors' own optimizers (package `schedulefree`), one replica after the other: `SGDScheduleFree` for workloads of
-SGD, `AdamWScheduleFree` for those of Adam and AdamW. What is evaluated is x. The configuration's learning rate is theirs;
-they advise larger ones than a schedule's, which a grid finds that is extended where the best rate lies on its edge.
+SGD, `AdamWScheduleFree` for those of Adam and AdamW. What is evaluated is x. The configuration's learning rate is
+theirs; they advise larger ones than a schedule's, which a grid finds that is extended where its edge is best.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def train_schedule_free(
 
     Raises
     ------
-    BaselineNotInstalledError
+    ValueError
         If the package is absent.
     """
     (total_steps,) = {schedule.total_steps for schedule in schedules}

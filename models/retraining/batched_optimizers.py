@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from greedylr.workload import WorkloadDescriptors
+from models.retraining.replica_state import ReplicaState
 
 # torch.nn.utils.clip_grad_norm_ adds it to the norm before it divides.
 CLIP_EPSILON = 1e-6
 
 
 class BatchedOptimizer(Protocol):
-    """One step of many replicas."""
+    """One step of many replicas, and what it remembers of each of them."""
+
+    state: ReplicaState
 
     def updated(
         self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], learning_rates: Tensor
@@ -57,7 +60,7 @@ class BatchedSGD:
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
-        self._buffers: dict[str, Tensor] = {}
+        self.state = ReplicaState()
 
     @torch.no_grad()
     def updated(
@@ -73,18 +76,16 @@ class BatchedSGD:
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
         if self.momentum == 0:
             return gradient
-        if name not in self._buffers:
-            self._buffers[name] = gradient.clone()
-        else:
-            self._buffers[name].mul_(self.momentum).add_(gradient)
-        return gradient.add(self._buffers[name], alpha=self.momentum) if self.nesterov else self._buffers[name]
+        buffer = self.state.of(name, gradient).mul_(self.momentum).add_(gradient)
+        return gradient.add(buffer, alpha=self.momentum) if self.nesterov else buffer
 
 
 class BatchedAdam:
     """Adam (Kingma & Ba 2015, algorithm 1) and AdamW (Loshchilov & Hutter 2019, algorithm 2) as in `torch.optim`.
 
     m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g²;  with both corrected for their start at 0,
-    weight <- weight - rate x m / (sqrt(v) + epsilon).
+    weight <- weight - rate x m / (sqrt(v) + epsilon). The corrections are taken into rate and epsilon, as the end of
+    section 2 of the former has it.
 
     Parameters
     ----------
@@ -104,30 +105,32 @@ class BatchedAdam:
         self.epsilon = epsilon
         self.weight_decay = weight_decay
         self.decoupled = decoupled
-        self._steps = 0
-        self._means: dict[str, Tensor] = {}
-        self._squares: dict[str, Tensor] = {}
+        self.state = ReplicaState()
 
     @torch.no_grad()
     def updated(
         self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], learning_rates: Tensor
     ) -> dict[str, Tensor]:
         """As `BatchedOptimizer.updated`."""
-        self._steps += 1
+        # A replica that was restored has taken fewer steps than the others.
+        steps = self.state.of("steps", learning_rates.double()).add_(1)
+        mean_share, square_share = 1 - self.beta1**steps, (1 - self.beta2**steps).sqrt()
         if not self.decoupled:
             gradients = _with_decay(weights, gradients, self.weight_decay)
-        return {name: self._moved(name, weight, gradients[name], learning_rates) for name, weight in weights.items()}
+        elif self.weight_decay:
+            kept = 1 - learning_rates * self.weight_decay
+            weights = {name: weight * _spread(kept, weight) for name, weight in weights.items()}
+        epsilons, rates = self.epsilon * square_share, learning_rates * square_share / mean_share
+        return {
+            name: torch.addcmul(weight, self._direction(name, gradients[name], epsilons), _spread(-rates, weight))
+            for name, weight in weights.items()
+        }
 
-    def _moved(self, name: str, weight: Tensor, gradient: Tensor, learning_rates: Tensor) -> Tensor:
-        if name not in self._means:
-            self._means[name], self._squares[name] = torch.zeros_like(weight), torch.zeros_like(weight)
-        mean = self._means[name].lerp_(gradient, 1 - self.beta1)
-        square = self._squares[name].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        mean_share, square_share = (1 - beta**self._steps for beta in (self.beta1, self.beta2))
-        if self.decoupled and self.weight_decay:
-            weight = weight * _spread(1 - learning_rates * self.weight_decay, weight)
-        size = square.sqrt().div_(square_share**0.5).add_(self.epsilon)
-        return torch.addcmul(weight, mean / size, _spread(-learning_rates / mean_share, weight))
+    def _direction(self, name: str, gradient: Tensor, epsilons: Tensor) -> Tensor:
+        mean = self.state.of(f"{name} mean", gradient).lerp_(gradient, 1 - self.beta1)
+        square = self.state.of(f"{name} square", gradient).mul_(self.beta2)
+        square.addcmul_(gradient, gradient, value=1 - self.beta2)
+        return mean / square.sqrt().add_(_spread(epsilons, gradient))
 
 
 @torch.no_grad()
@@ -136,7 +139,9 @@ def clipped_gradients(gradients: Mapping[str, Tensor], max_norm: float) -> dict[
 
     As `torch.nn.utils.clip_grad_norm_` (Pascanu et al. 2013, algorithm 1).
     """
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients.values()]).norm(dim=0)
+    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients.values()]).norm(
+        dim=0
+    )
     factors = (max_norm / (norms + CLIP_EPSILON)).clamp(max=1.0)
     return {name: gradient * _spread(factors, gradient) for name, gradient in gradients.items()}
 

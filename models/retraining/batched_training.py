@@ -7,21 +7,19 @@ program over seeds and configurations was no faster than one over as many config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from greedylr.schedules import ResolvedSchedule
-from greedylr.workload import Split, Workload
-from models.batched_schedule import BatchedRateController
+from greedylr.workload import Workload
+from models.batched_schedule import BatchedRateController, Restoration
 from models.retraining.batched_optimizers import batched_optimizer, clipped_gradients
-from models.retraining.training_record import NEVER, TrainingRecord
-
-Weights = dict[str, Tensor]
+from models.retraining.batched_snapshots import BatchedSnapshots
+from models.retraining.replicas import Replicas, as_dtype, losses_and_gradients
+from models.retraining.training_record import TrainingRecord
 
 
 def train_batched(
@@ -34,8 +32,10 @@ def train_batched(
 ) -> TrainingRecord:
     """Train one replica a schedule and rate, all with the workload's seed.
 
-    A replica diverges at the first step whose loss or new weights are not finite. It then keeps its last finite weights
-    and touches no other.
+    A replica diverges at the first step whose loss or new weights are not finite. It is then frozen, and touches no
+    other. One whose schedule restores weights (a probe, a rollback) lives on as long as that may bring
+    it back: with weights that are not finite too, until the decision that restores it; it diverges at the step from
+    which on there is none to come, since the rollback gives up there or the decisions are over.
 
     Parameters
     ----------
@@ -48,116 +48,60 @@ def train_batched(
     on_step
         Called after each step.
     """
-    replicas = Replicas(workload, len(schedules), dtype)
-    controller = BatchedRateController(schedules, learning_rates, device=str(replicas.device))
-    optimizer = batched_optimizer(workload.descriptors)
-    max_norm = workload.descriptors.max_gradient_norm
-    losses, rates = [], []
-    for step in range(controller.total_steps):
-        batch = as_dtype(workload.batch(step), dtype)
-        loss, gradients = losses_and_gradients(workload, replicas.weights, batch)
-        if max_norm is not None:
-            gradients = clipped_gradients(gradients, max_norm)
-        rate = controller.learning_rates
-        replicas.bury(~torch.isfinite(loss), step)
-        replicas.advance(optimizer.updated(replicas.weights, gradients, rate), step)
-        controller.observe(loss)
-        losses.append(loss.to(torch.float64))
-        rates.append(rate)
+    program = _Program(workload, schedules, learning_rates, dtype)
+    for step in range(schedules[0].total_steps):
+        program.step(as_dtype(workload.batch(step), dtype))
         on_step()
-    return TrainingRecord.of(
-        losses=torch.stack(losses).cpu().numpy(),
-        rates=torch.stack(rates).cpu().numpy(),
-        diverged_step=replicas.diverged_step,
-        selection=replicas.evaluate("selection"),
-        reporting=replicas.evaluate("reporting"),
-    )
+    return program.record()
 
 
-class Replicas:
-    """The weights of n replicas, (n, ...) each, and which of them diverged."""
+class _Program:
+    """n replicas that are trained at once, and what is on record of them."""
 
-    def __init__(self, workload: Workload, n_replicas: int, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        schedules: Sequence[ResolvedSchedule],
+        learning_rates: Sequence[float],
+        dtype: torch.dtype | None,
+    ) -> None:
         self._workload = workload
-        initial: Weights = as_dtype(workload.parameters(), dtype)
-        self.weights = {
-            name: weight.detach().unsqueeze(0).repeat(n_replicas, *[1] * weight.dim())
-            for name, weight in initial.items()
-        }
-        self.device = next(iter(initial.values())).device
-        self.diverged_step: NDArray[np.int64] = np.full(n_replicas, NEVER, dtype=np.int64)
-        self._alive = torch.ones(n_replicas, dtype=torch.bool, device=self.device)
-        self._dead = torch.empty(0, dtype=torch.int64, device=self.device)
+        self._replicas = Replicas(workload, len(schedules), dtype)
+        self._controller = BatchedRateController(schedules, learning_rates, device=str(self._replicas.device))
+        self._optimizer = batched_optimizer(workload.descriptors)
+        restoring = [bool(schedule.restores) for schedule in schedules]
+        self._snapshots = BatchedSnapshots(restoring, self._replicas.weights) if any(restoring) else None
+        self._losses: list[Tensor] = []
+        self._rates: list[Tensor] = []
 
-    def bury(self, failed: Tensor, step: int) -> None:
-        """Take out the replicas marked in `failed` (n,) that were alive."""
-        failed = failed & self._alive
-        if not bool(failed.any()):
-            return
-        self.diverged_step[failed.cpu().numpy()] = step
-        self._alive = self._alive & ~failed
-        self._dead = (~self._alive).nonzero().squeeze(1)
+    def step(self, batch: Any) -> None:
+        """Take one step of every replica."""
+        weights = self._replicas.weights
+        loss, gradients = losses_and_gradients(self._workload, weights, batch)
+        if self._workload.descriptors.max_gradient_norm is not None:
+            gradients = clipped_gradients(gradients, self._workload.descriptors.max_gradient_norm)
+        rates = self._controller.learning_rates
+        ruined = self._replicas.advance(loss, self._optimizer.updated(weights, gradients, rates))
+        restoration = self._controller.observe(loss)
+        if self._snapshots is not None:
+            ruined &= ~self._saved(self._snapshots, restoration)
+        self._replicas.freeze(ruined)
+        self._losses.append(loss.double())
+        self._rates.append(rates)
 
-    @torch.no_grad()
-    def advance(self, new: Weights, step: int) -> None:
-        """Move to new weights, projected; replicas that are dead, or whose new weights overflow, stay behind."""
-        self._restore_dead(new)
-        # A finite sum rules out what is not finite at the price of one pass; only else is every weight looked at.
-        if not bool(torch.isfinite(torch.stack([rows.sum(1) for rows in _flat(new)])).all()):
-            self.bury(~torch.stack([torch.isfinite(rows).all(1) for rows in _flat(new)]).all(0), step)
-            self._restore_dead(new)
-        self.weights = over_replicas(self._workload, self._workload.project)(new)
+    def record(self) -> TrainingRecord:
+        """Evaluate, and return what is on record."""
+        return TrainingRecord.of(
+            losses=torch.stack(self._losses).cpu().numpy(),
+            rates=torch.stack(self._rates).cpu().numpy(),
+            diverged_step=self._replicas.diverged_step,
+            selection=self._replicas.evaluate("selection"),
+            reporting=self._replicas.evaluate("reporting"),
+        )
 
-    @torch.no_grad()
-    def evaluate(self, split: Split) -> NDArray[np.float64]:
-        """Return the losses on a split, (n,)."""
-        losses = over_replicas(self._workload, lambda weights: self._workload.evaluate(weights, split))(self.weights)
-        return np.asarray(losses.to(torch.float64).cpu().numpy())
-
-    def _restore_dead(self, new: Weights) -> None:
-        if len(self._dead):
-            for name, weight in new.items():
-                weight.index_copy_(0, self._dead, self.weights[name].index_select(0, self._dead))
-
-
-def losses_and_gradients(workload: Workload, weights: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, Weights]:
-    """Return the losses (n,) of the replicas on a batch that they share, and their gradients (n, ...)."""
-    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    with torch.enable_grad():
-        losses = over_replicas(workload, lambda replica: workload.training_loss(replica, batch))(leaves)
-        gradients = torch.autograd.grad(losses.sum(), tuple(leaves.values()), materialize_grads=True)
-    return losses.detach(), dict(zip(leaves, gradients, strict=True))
-
-
-def over_replicas(workload: Workload, function: Callable[[Any], Any]) -> Callable[[Mapping[str, Tensor]], Any]:
-    """Return a function of one replica's weights as one of the weights (n, ...) of all.
-
-    A workload that cannot be batched takes one replica: it calls the function as it is.
-    """
-    if workload.batched:
-        return torch.vmap(function, randomness="same")
-
-    def of_one(weights: Mapping[str, Tensor]) -> Any:
-        value = function({name: weight.squeeze(0) for name, weight in weights.items()})
-        if isinstance(value, dict):
-            return {name: weight.unsqueeze(0) for name, weight in value.items()}
-        return value.unsqueeze(0)
-
-    return of_one
-
-
-def as_dtype(value: Any, dtype: torch.dtype | None) -> Any:
-    """Return the floating tensors of a tensor, or of a tuple, list or dict of them, in a type; None changes nothing."""
-    if dtype is None:
-        return value
-    if isinstance(value, Tensor):
-        return value.to(dtype) if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {key: as_dtype(item, dtype) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(as_dtype(item, dtype) for item in value)
-    return value
-
-
-def _flat(weights: Weights) -> list[Tensor]:
-    return [weight.reshape(len(weight), -1) for weight in weights.values()]
+    def _saved(self, snapshots: BatchedSnapshots, restoration: Restoration | None) -> Tensor:
+        """Keep and restore as told, and return which replicas were restored or may yet be, (n,)."""
+        if restoration is None:
+            return self._controller.may_restore
+        snapshots.act(restoration, self._replicas.weights, self._optimizer.state)
+        return self._controller.may_restore | restoration.restore

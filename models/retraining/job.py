@@ -21,7 +21,6 @@ from greedylr.rule import require_choice, require_count
 from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.strict_json import decode, encode, parse
 from greedylr.workload import WorkloadDescriptors
-from models.batched_schedule import require_nothing_to_restore
 from models.retraining.methods import METHODS, Method, require_schedule_for
 from models.workloads.reference import REFERENCES
 
@@ -131,9 +130,7 @@ class Job:
 
 def _resolved(configuration: Configuration, total_steps: int) -> ResolvedSchedule:
     try:
-        resolved = configuration.schedule.resolve(total_steps)
-        require_nothing_to_restore([resolved])
-        return resolved
+        return configuration.schedule.resolve(total_steps)
     except ValueError as error:
         raise ValueError(f"configuration {configuration.name!r}: {error}") from error
 
@@ -178,7 +175,7 @@ class Curves:
         (n_points,): the middle of each interval of steps.
     losses, rates
         (n_configurations, n_seeds, n_points): means over the interval of training loss and rate, NaN after a replica
-        diverged.
+        diverged, and where it failed.
     """
 
     steps: NDArray[np.float64]
@@ -188,9 +185,21 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job gave: a row for each configuration and seed, by configuration first, and what it cost.
+    """What a job gave.
 
-    `parameters` is the number of weights of the workload, in numbers and not in tensors.
+    Parameters
+    ----------
+    descriptors, parameters, total_steps
+        Of the workload: what it says of itself, the number of its weights (numbers, not tensors), the length of a run.
+    rows
+        One for each configuration and seed, by configuration first.
+    device_seconds
+        What it cost: all that the last attempt spent, and what earlier ones spent on what was kept of them.
+    replicas_at_once
+        At most so many replicas were in one program, once it was known what the memory takes; of several methods the
+        least.
+    curves
+        Of all replicas.
     """
 
     descriptors: WorkloadDescriptors
@@ -198,6 +207,7 @@ class JobResult:
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float
+    replicas_at_once: int
     curves: Curves
 
 
@@ -208,6 +218,7 @@ class _StoredResult:
     total_steps: int
     rows: tuple[ReplicaResult, ...]
     device_seconds: float
+    replicas_at_once: int
 
 
 def write_job(folder: Path, job: Job, data: Path | None = None) -> None:
@@ -223,6 +234,7 @@ def write_job(folder: Path, job: Job, data: Path | None = None) -> None:
             f"a reference workload takes data and a user's own takes none, got {data} for {job.workload.label!r}"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    # What was finished of the same job stays: an attempt at it goes on from there, and one at another job drops it.
     for name in (DATA_FILE, RESULT_FILE, CURVES_FILE):
         (folder / name).unlink(missing_ok=True)
     if data is not None:
@@ -278,6 +290,6 @@ def _write_text(path: Path, text: str) -> None:
 if __name__ == "__main__":
     import sys
 
-    from models.retraining.child_program import main
+    from models.retraining.job_program import main
 
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -34,18 +34,18 @@ class ReplicaCount:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def took_step(self, seed: int, replicas: int, share: float) -> None:
-        """Count one step, a `share` of the run, of some replicas of seed number `seed`."""
+    def took_step(self, seed: int, replicas: float) -> None:
+        """Count one step of seed number `seed`, in whole replicas: their number x the step's share of a run."""
         if self._stopped:
             raise StoppedError
         with self._lock:
-            self._finished[seed] += replicas * share
+            self._finished[seed] += replicas
             self._report()
 
-    def finished(self, seed: int) -> None:
-        """Count all replicas of a seed as finished, those that diverged early too."""
+    def finished(self, seed: int, replicas: int) -> None:
+        """Count so many replicas of a seed as finished and none as under way; what was told stays told."""
         with self._lock:
-            self._finished[seed] = float(self._replicas)
+            self._finished[seed] = float(replicas)
             self._report()
 
     def stop(self) -> None:

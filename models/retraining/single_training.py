@@ -1,4 +1,4 @@
-"""One replica after the other, with `torch.optim` and the scalar controller.
+"""One replica after the other, with `torch.optim` and the scheduler that users train with.
 
 The slow reference of `batched_training`, and the way of workloads that cannot be batched.
 """
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter, ParameterList
 
-from greedylr.rate_controller import RateController
+from greedylr.decisions import Decision
+from greedylr.scheduler import GreedyLR
 from greedylr.schedules import ResolvedSchedule
 from greedylr.workload import Workload, WorkloadDescriptors
-from models.batched_schedule import require_nothing_to_restore
-from models.retraining.batched_training import as_dtype
+from models.retraining.replicas import as_dtype
 from models.retraining.single_optimizers import torch_optimizer
 from models.retraining.training_record import NEVER, TrainingRecord, joined
 
+Weights = dict[str, Parameter]
 MakeOptimizer = Callable[[WorkloadDescriptors, Iterable[Tensor], float], torch.optim.Optimizer]
 
 
@@ -38,7 +40,6 @@ def train_singly(
     With `make_optimizer` another optimizer than the workload's own trains it; `before_evaluation` is called with it at
     the end.
     """
-    require_nothing_to_restore(schedules)
     return joined(
         [
             _train_one(workload, schedule, rate, dtype, on_step, make_optimizer, before_evaluation)
@@ -57,20 +58,28 @@ def _train_one(
     before_evaluation: Callable[[Any], None],
 ) -> TrainingRecord:
     initial: dict[str, Tensor] = as_dtype(workload.parameters(), dtype)
-    weights = {name: weight.detach().clone().requires_grad_() for name, weight in initial.items()}
+    weights = {name: Parameter(weight.detach().clone()) for name, weight in initial.items()}
     optimizer = make_optimizer(workload.descriptors, weights.values(), learning_rate)
-    controller = RateController(schedule, [learning_rate])
+    told: list[Decision] = []
+    scheduler = GreedyLR(
+        optimizer,
+        schedule,
+        model=ParameterList(weights.values()) if schedule.restores else None,
+        on_decision=told.append if schedule.restores else None,
+    )
     losses, rates = np.full(schedule.total_steps, np.nan), np.full(schedule.total_steps, np.nan)
     diverged_step = NEVER
     for step in range(schedule.total_steps):
-        (optimizer.param_groups[0]["lr"],) = controller.learning_rates
-        rates[step] = optimizer.param_groups[0]["lr"]
+        (rates[step],) = scheduler.get_last_lr()
         losses[step] = _step(workload, weights, optimizer, as_dtype(workload.batch(step), dtype))
-        if not (np.isfinite(losses[step]) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
+        ruined = not (np.isfinite(losses[step]) and all(bool(weight.isfinite().all()) for weight in weights.values()))
+        _project(workload, weights)
+        told.clear()
+        scheduler.step(float(losses[step]))
+        restored = any(decision.kind in ("probe", "rollback") for decision in told)
+        if ruined and not restored and not scheduler.controller.may_restore:
             diverged_step = step
             break
-        _project(workload, weights)
-        controller.observe(float(losses[step]))
         on_step()
     before_evaluation(optimizer)
     _project(workload, weights)
@@ -85,19 +94,18 @@ def _train_one(
     )
 
 
-def _step(workload: Workload, weights: dict[str, Tensor], optimizer: torch.optim.Optimizer, batch: object) -> float:
+def _step(workload: Workload, weights: Weights, optimizer: torch.optim.Optimizer, batch: object) -> float:
     optimizer.zero_grad(set_to_none=True)
     loss = workload.training_loss(weights, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     if workload.descriptors.max_gradient_norm is not None:
         torch.nn.utils.clip_grad_norm_(weights.values(), workload.descriptors.max_gradient_norm)
-    if torch.isfinite(loss):
-        optimizer.step()
+    optimizer.step()
     return float(loss.detach())
 
 
 @torch.no_grad()
-def _project(workload: Workload, weights: dict[str, Tensor]) -> None:
+def _project(workload: Workload, weights: Weights) -> None:
     projected = workload.project({name: weight.detach() for name, weight in weights.items()})
     for name, weight in weights.items():
         weight.copy_(projected[name])

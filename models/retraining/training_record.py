@@ -22,8 +22,8 @@ class TrainingRecord:
     losses, rates
         (total_steps, n): training loss and rate of each step, NaN after the step at which a replica diverged.
     diverged_step
-        (n,): the first step whose loss, or whose new weights, were not finite; `total_steps` where only the final
-        evaluation was not; `NEVER` where none.
+        (n,): the first step whose loss, or whose new weights, were not finite and could not be restored; `total_steps`
+        where only the final evaluation was not finite; `NEVER` where none.
     selection_loss, reporting_loss
         (n,): at the end; NaN where diverged.
     """
@@ -51,6 +51,11 @@ class TrainingRecord:
             selection_loss=np.where(diverged, np.nan, selection),
             reporting_loss=np.where(diverged, np.nan, reporting),
         )
+
+
+def first_failures(failed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the first step at which each replica failed, (total_steps, n) -> (n,); `NEVER` where none."""
+    return np.where(failed.any(axis=0), failed.argmax(axis=0), NEVER)
 
 
 def joined(records: Sequence[TrainingRecord]) -> TrainingRecord:

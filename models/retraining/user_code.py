@@ -6,6 +6,7 @@ leave `sys.modules` and our checkout leaves `sys.path`, so that the user's names
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 import greedylr
 from models.retraining.errors import WorkloadFailedError
-from models.retraining.execution import Factory
+from models.retraining.seed_training import Factory
 
 OUR_PACKAGES = ("features", "models", "pipeline", "flows")
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,19 @@ def import_factory(factory: str, root: Path) -> Factory:
             f"{place} must define the factory {name!r}, got {', '.join(functions) or 'no function at all'}"
         )
     return cast(Factory, found)
+
+
+def imported_code(root: Path) -> str:
+    """Return a hash of all files below the user's folder that have been imported so far, installed packages apart."""
+    root = root.resolve()
+    named = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    # Some modules without a file give a name that is none.
+    files = {Path(name).resolve() for name in named if name and Path(name).is_file()}
+    own = sorted(file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts)
+    hashed = hashlib.sha256()
+    for file in own:
+        hashed.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return hashed.hexdigest()
 
 
 def _leave_checkout() -> None:

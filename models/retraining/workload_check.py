@@ -59,7 +59,7 @@ def _checked_weights(workload: Workload, label: str) -> dict[str, Tensor]:
         f"{label}: parameters() must be finite, got {_described(weights)} with NaN or infinity in them",
     )
     _require(
-        _same(weights, again),
+        same_tensors(weights, again),
         f"{label}: parameters() must return the same weights at each call, got others at the second; "
         "draw them from a generator that the seed starts anew",
     )
@@ -68,7 +68,7 @@ def _checked_weights(workload: Workload, label: str) -> dict[str, Tensor]:
 
 def _check_batches(workload: Workload, label: str) -> None:
     _require(
-        _same(workload.batch(0), workload.batch(0)),
+        same_tensors(workload.batch(0), workload.batch(0)),
         f"{label}: batch(0) must be the same at each call, got another at the second; "
         "schedules are compared on one order of the data, so make the batch a function of seed and step",
     )
@@ -99,16 +99,15 @@ def _require(holds: bool, message: str) -> None:
         raise WorkloadFailedError(message)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_tensors(one: Any, other: Any) -> bool:
+    """Return whether two tensors, or two nests of them, are equal; what is no tensor is not compared."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
-        return (
-            isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-        )
+        same_keys = isinstance(other, dict) and one.keys() == other.keys()
+        return same_keys and all(same_tensors(one[key], other[key]) for key in one)
     if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
-    # What is no tensor is the workload's own affair.
+        return len(one) == len(other) and all(same_tensors(*pair) for pair in zip(one, other, strict=True))
     return True
 
 

@@ -108,4 +108,4 @@ class DigitsNMF:
         return residual.square().sum() * (self._scale / weights.sum())
 
 
-REFERENCES = (ReferenceWorkload(make=DigitsNMF, dataset=DATASET, descriptors=DESCRIPTORS),)
+REFERENCES = (ReferenceWorkload(make=DigitsNMF, dataset=DATASET, descriptors=DESCRIPTORS, parameters=5_960),)

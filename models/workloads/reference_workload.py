@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from greedylr.workload import Workload, WorkloadDescriptors
 
+Size = Literal["small", "large"]
 ReferenceFactory = Callable[[int, str, Mapping[str, NDArray[Any]]], Workload]
 
 
@@ -20,11 +21,14 @@ class ReferenceWorkload:
     Parameters
     ----------
     make
-        (seed, device, data) -> Workload.
+        (seed, device, data) -> Workload. Its attribute `rows` holds, for "training", "selection" and "reporting", the
+        numbers of the examples of each; where examples are entries of a matrix, `entries` holds masks instead.
     dataset
         Name of its data set, as `pipeline.datasets` prepares them.
     descriptors
         Those of what `make` returns.
+    parameters
+        How many numbers its weights are.
     size
         "small" trains in seconds on a CPU, "large" in minutes on a GPU.
     pooled
@@ -34,5 +38,6 @@ class ReferenceWorkload:
     make: ReferenceFactory
     dataset: str
     descriptors: WorkloadDescriptors
-    size: Literal["small", "large"] = "small"
+    parameters: int
+    size: Size = "small"
     pooled: bool = True

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from greedylr.rule import GreedyLRParameters
 from greedylr.schedules import CONTROLS, Envelope, RelativeRule, Schedule
@@ -15,22 +16,30 @@ from models.retraining.batched_training import train_batched
 from models.retraining.single_training import train_singly
 from models.retraining.workload_check import checked_workload
 from models.workloads.reference import REFERENCES
+from pipeline.datasets import DATASETS
 
-ReferenceData = Callable[[str], Mapping[str, NDArray[Any]]]
+Make = Callable[[int], Workload]
 
-NAMES = sorted(REFERENCES)
+SMALL = [name for name, reference in REFERENCES.items() if reference.size == "small"]
+LARGE = [name for name, reference in REFERENCES.items() if reference.size == "large"]
+ALL = [*SMALL, *(pytest.param(name, marks=pytest.mark.integration) for name in LARGE)]
+# Of more weights a step takes long, and fewer of them must do.
+CHEAP_PARAMETERS = 8_000
 
-# All kinds of decision: none, raises and falls, windows, stages, resets, absolute bounds, a guard; with envelopes.
-SCHEDULES = {
-    "constant": CONTROLS["constant"],
+FEW_SCHEDULES = {
     "cosine": CONTROLS["cosine"],
-    "plateau": CONTROLS["plateau"],
-    "greedy_transformers": CONTROLS["greedy_transformers"],
     "greedy_smooth50_anneal_ramp": CONTROLS["greedy_smooth50_anneal_ramp"],
     "robust": Schedule(
         envelope=Envelope(shape="wsd", ramp=0.05),
         rule=RelativeRule(factor=0.7, increase_factor=0.85, patience=0.025, increase_until=0.4),
     ),
+}
+# All kinds of decision: none, raises and falls, windows, stages, resets, absolute bounds, a guard; with envelopes.
+ALL_SCHEDULES = {
+    "constant": CONTROLS["constant"],
+    "plateau": CONTROLS["plateau"],
+    "greedy_transformers": CONTROLS["greedy_transformers"],
+    **FEW_SCHEDULES,
     "guarded": Schedule(rule=RelativeRule(factor=0.5, cooldown=0.05, stages="continue", guard=0.1, interval=0.01)),
     "resetting": Schedule(
         rule=GreedyLRParameters(factor=0.5, patience=1, min_lr=0.1, reset_start=1, smooth=True, window_size=9)
@@ -38,72 +47,119 @@ SCHEDULES = {
 }
 
 
-@pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def make(name: str, reference_data: Callable[[str], Mapping[str, NDArray[Any]]]) -> Make:
+    data = reference_data(REFERENCES[name].dataset)
+    return lambda seed: REFERENCES[name].make(seed, "cpu", data)
 
 
 @pytest.fixture
-def workload(name: str, reference_data: ReferenceData) -> Workload:
-    return REFERENCES[name].make(1, "cpu", reference_data(REFERENCES[name].dataset))
+def workload(make: Make) -> Workload:
+    return make(1)
 
 
+@pytest.mark.parametrize("name", ALL)
 def test_workload_keeps_the_protocol(name: str, workload: Workload) -> None:
     assert checked_workload(workload, name) is workload
 
 
-def test_name_and_data_set_are_known_under_the_registered_name(name: str, workload: Workload) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_said_of_a_workload_is_true_of_it(name: str, workload: Workload) -> None:
+    reference = REFERENCES[name]
+    assert workload.descriptors == reference.descriptors
     assert workload.descriptors.name == name
-    assert workload.descriptors == REFERENCES[name].descriptors
+    assert (reference.size == "large") == name.endswith("-large")
+    assert reference.dataset in DATASETS
+    assert sum(weight.numel() for weight in workload.parameters().values()) == reference.parameters
+    assert {len(batch) for batch in _tensors(workload.batch(0))} == {workload.descriptors.batch_size}
 
 
-def test_seed_fixes_weights_and_batches(name: str, workload: Workload, reference_data: ReferenceData) -> None:
-    same, other = (REFERENCES[name].make(seed, "cpu", reference_data(REFERENCES[name].dataset)) for seed in (1, 2))
-    for key, weight in workload.parameters().items():
-        assert torch.equal(weight, same.parameters()[key])
-    assert any(not torch.equal(weight, other.parameters()[key]) for key, weight in workload.parameters().items())
-    for step in (0, 7, 299, 3):  # in any order
-        for mine, theirs, foreign in zip(workload.batch(step), same.batch(step), other.batch(step), strict=True):
-            assert torch.equal(mine, theirs)
-            assert not torch.equal(mine, foreign)
+@pytest.mark.parametrize("name", ALL)
+def test_seed_fixes_weights_and_batches(workload: Workload, make: Make) -> None:
+    same, other = make(1), make(2)
+    weights, same_weights, other_weights = (one.parameters() for one in (workload, same, other))
+    assert all(torch.equal(weight, same_weights[key]) for key, weight in weights.items())
+    assert any(not torch.equal(weight, other_weights[key]) for key, weight in weights.items())
+    for step in (0, 7, workload.descriptors.total_steps - 1, 3):  # in any order
+        batch, same_batch, other_batch = (_tensors(one.batch(step)) for one in (workload, same, other))
+        assert all(torch.equal(*pair) for pair in zip(batch, same_batch, strict=True))
+        assert any(not torch.equal(*pair) for pair in zip(batch, other_batch, strict=True))
 
 
-def test_every_seed_has_the_same_splits(name: str, workload: Workload, reference_data: ReferenceData) -> None:
-    other = REFERENCES[name].make(2, "cpu", reference_data(REFERENCES[name].dataset))
+@pytest.mark.parametrize("name", ALL)
+def test_every_seed_has_the_same_splits(workload: Workload, make: Make) -> None:
+    mine, theirs = _examples(workload), _examples(make(2))
+    assert all(torch.equal(numbers, theirs[split]) for split, numbers in mine.items())
     weights = workload.parameters()
     for split in ("selection", "reporting"):
-        assert float(workload.evaluate(weights, split)) == float(other.evaluate(weights, split))
+        assert float(workload.evaluate(weights, split)) == float(make(2).evaluate(weights, split))
 
 
-def test_splits_are_disjoint_and_cover_everything(workload: Workload) -> None:
-    rows, entries = getattr(workload, "rows", None), getattr(workload, "entries", None)
-    if rows is not None:
-        together = torch.cat([rows["training"], rows["selection"], rows["reporting"]])
-        assert torch.equal(together.sort().values, torch.arange(len(together)))
-    else:
-        assert entries is not None
-        times = sum(entries[split].int() for split in ("training", "selection", "reporting"))
-        assert torch.equal(times, torch.ones_like(times))
+@pytest.mark.parametrize("name", ALL)
+def test_no_example_is_in_two_splits(workload: Workload) -> None:
+    examples = _examples(workload)
+    assert set(examples) == {"training", "selection", "reporting"}
+    assert all(len(numbers) > 0 for numbers in examples.values())
+    together = torch.cat(list(examples.values()))
+    assert len(together.unique()) == len(together)
 
 
-def test_loss_falls_at_the_usual_rate(workload: Workload) -> None:
-    schedule = CONTROLS["cosine"].resolve(150)
-    record = train_batched(workload, [schedule], [workload.descriptors.usual_learning_rate])
-    initial = float(workload.evaluate(workload.parameters(), "reporting"))
-    assert record.losses[-10:].mean() < 0.6 * record.losses[:10].mean()
-    assert record.reporting_loss[0] < 0.6 * initial
+@pytest.mark.parametrize("name", SMALL)
+def test_loss_falls_at_the_usual_rate(name: str, workload: Workload) -> None:
+    steps = 150 if REFERENCES[name].parameters < CHEAP_PARAMETERS else 60
+    record = train_batched(workload, [CONTROLS["cosine"].resolve(steps)], [workload.descriptors.usual_learning_rate])
+    initial = workload.parameters()
+    assert record.losses[-10:].mean() < 0.8 * record.losses[:10].mean()
+    assert record.selection_loss[0] < 0.8 * float(workload.evaluate(initial, "selection"))
+    assert record.reporting_loss[0] < 0.8 * float(workload.evaluate(initial, "reporting"))
     assert record.diverged_step.tolist() == [-1]
 
 
-def test_batched_training_equals_training_one_by_one(workload: Workload) -> None:
-    usual = workload.descriptors.usual_learning_rate
-    names = [name for name in SCHEDULES for _ in range(2)]
-    schedules = [SCHEDULES[name].resolve(200) for name in names]
-    rates = [usual / 9, usual] * len(SCHEDULES)
-    batched = train_batched(workload, schedules, rates, dtype=torch.float64)
-    single = train_singly(workload, schedules, rates, dtype=torch.float64)
+@pytest.mark.parametrize("name", SMALL)
+def test_batched_training_equals_training_one_by_one(name: str, workload: Workload) -> None:
+    steps = 200 if REFERENCES[name].parameters < CHEAP_PARAMETERS else 20
+    _assert_batched_equals_single(workload, FEW_SCHEDULES, steps)
+
+
+# Plain SGD, momentum with a projection, Nesterov's with clipping, Adam, AdamW.
+@pytest.mark.parametrize(
+    "name", ["breast-cancer-logistic", "digits-nmf", "diamonds-linear", "wine-mlp", "diamonds-mlp"]
+)
+def test_batched_training_equals_training_one_by_one_under_every_schedule(workload: Workload) -> None:
+    rates = _assert_batched_equals_single(workload, ALL_SCHEDULES, 200)
+    moved = {name for name, rate in zip(ALL_SCHEDULES, np.ptp(rates, axis=0), strict=True) if rate > 0}
+    assert moved == set(ALL_SCHEDULES) - {"constant"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", LARGE)
+def test_large_workload_trains_a_step_as_alone(workload: Workload) -> None:
+    _assert_batched_equals_single(workload, {"cosine": CONTROLS["cosine"]}, 2)
+
+
+def _assert_batched_equals_single(
+    workload: Workload, schedules: Mapping[str, Schedule], steps: int
+) -> NDArray[np.float64]:
+    """Return the rates of the batched training, (steps, n_schedules)."""
+    resolved = [schedule.resolve(steps) for schedule in schedules.values()]
+    rates = [workload.descriptors.usual_learning_rate / 3] * len(resolved)
+    batched = train_batched(workload, resolved, rates, dtype=torch.float64)
+    single = train_singly(workload, resolved, rates, dtype=torch.float64)
     for field in ("losses", "rates", "selection_loss", "reporting_loss"):
         np.testing.assert_allclose(getattr(batched, field), getattr(single, field), rtol=1e-9, err_msg=field)
     assert batched.diverged_step.tolist() == single.diverged_step.tolist()
-    moved = {name for name, rate in zip(names, np.ptp(batched.rates, axis=0) > 0, strict=True) if rate}
-    assert moved == set(SCHEDULES) - {"constant"}
+    assert np.isfinite(batched.reporting_loss).all()
+    return batched.rates
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    return [batch] if isinstance(batch, Tensor) else list(batch)
+
+
+def _examples(workload: Workload) -> dict[str, Tensor]:
+    """Return the numbers of each split's examples: rows, or entries of a matrix."""
+    rows, entries = getattr(workload, "rows", None), getattr(workload, "entries", None)
+    assert (rows is None) != (entries is None)
+    if rows is not None:
+        return dict(rows)
+    return {split: mask.flatten().nonzero().squeeze(1) for split, mask in entries.items()}

@@ -156,12 +156,12 @@ def test_a_dry_run_shows_groups_workloads_and_costs_and_retrains_nothing(root: P
     assert ended.status == 1
     assert shown[1:4] == [
         ["group", "usable runs", "workload", "trainings", "remark"],
-        ["digits-sgd", "8", "mnist-mlp (stand-in)", "about 901 to 2,461", "a proof"],
+        ["digits-sgd", "8", "breast-cancer-logistic (stand-in)", "about 901 to 2,461", "a proof"],
         [
             "pilot-sgd",
             "3",
             "none",
-            "the workload of group pilot-sgd must be a reference workload (mnist-mlp, digits-nmf) or your own factory, "
+            "the workload of group pilot-sgd must be one that `greedylr workloads` lists or your own factory, "
             "got 'reference:nothing'",
         ],
     ]

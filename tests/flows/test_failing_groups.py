@@ -24,7 +24,7 @@ FAILING = {
     "missing": 'workload = "trainings:workload"',
     "none": 'workload = "none.py:workload"',
     "raising": 'workload = "research.raising:workload"',
-    "unknown": 'workload = "reference:mnist-cnn"',
+    "unknown": 'workload = "reference:no-such-workload"',
 }
 SETTINGS = "\n".join(
     [
@@ -121,8 +121,8 @@ def test_a_module_with_the_name_of_one_that_is_loaded_is_a_clash(story: Story) -
 
 def test_a_reference_workload_that_does_not_exist_is_told_which_do(story: Story) -> None:
     assert error_of(story, "unknown") == (
-        "the workload of group unknown-sgd must be a reference workload (mnist-mlp, digits-nmf) or your own factory, "
-        "got 'reference:mnist-cnn'"
+        "the workload of group unknown-sgd must be one that `greedylr workloads` lists or your own factory, "
+        "got 'reference:no-such-workload'"
     )
 
 
@@ -144,9 +144,12 @@ def test_the_other_groups_go_on_and_one_without_a_workload_is_proved_on_a_refere
     (version,) = story["road"].warehouse.frame("from preset_versions").to_dicts()
     preset = Preset.from_json(version["preset"])
     assert preset.verdict is not None
-    assert (preset.verdict.own_workload, preset.verdict.workload) == (False, "mnist-mlp")
+    assert (preset.verdict.own_workload, preset.verdict.workload) == (False, "breast-cancer-logistic")
     assert preset.verdict.primary_control == "cosine"
-    assert f"on the stand-in mnist-mlp, models:/{version['registered_name']}@candidate\n" in story["ended"].out
+    assert (
+        f"on the stand-in breast-cancer-logistic, models:/{version['registered_name']}@candidate\n"
+        in story["ended"].out
+    )
 
 
 def test_a_preset_proved_on_a_stand_in_is_never_champion(story: Story) -> None:
@@ -156,7 +159,9 @@ def test_a_preset_proved_on_a_stand_in_is_never_champion(story: Story) -> None:
 
 def test_loading_it_warns(story: Story) -> None:
     uri = story["road"].settings.registry_uri
-    with pytest.warns(UserWarning, match="is a candidate: .* on mnist-mlp, which is not your own workload"):
+    with pytest.warns(
+        UserWarning, match="is a candidate: .* on breast-cancer-logistic, which is not your own workload"
+    ):
         load_preset("models:/greedylr-digits-sgd@candidate", registry_uri=uri)
 
 

@@ -86,3 +86,9 @@ def test_gradients_of_each_replica_are_clipped_by_their_common_norm_as_torch_doe
         for weight, ours in zip(weights, clipped.values(), strict=True):
             torch.testing.assert_close(ours[replica], weight.grad)
     assert torch.equal(clipped["one"][0], gradients["one"][0])
+
+
+def test_gradient_of_a_single_number_counts_in_the_norm_that_is_clipped() -> None:
+    gradients = {"w": torch.tensor([[3.0], [0.3]]), "intercept": torch.tensor([4.0, 0.4])}
+    clipped = clipped_gradients(gradients, 1.0)
+    assert clipped["intercept"].tolist() == pytest.approx([0.8, 0.4])

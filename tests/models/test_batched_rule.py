@@ -1,7 +1,9 @@
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +50,11 @@ def random_losses(generator: random.Random) -> list[float]:
     return losses
 
 
+def as_tensors(arrays: Any) -> Any:
+    """As they are on an accelerator."""
+    return arrays._make(None if array is None else torch.from_numpy(array) for array in arrays)
+
+
 def as_rows(parameters: batched_rule.BatchedParameters, state: batched_rule.BatchedState) -> list[tuple[float, ...]]:
     columns = state._replace(best=state.best * parameters.sign)
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -57,33 +64,42 @@ def equal_or_both_nan(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_batched_rule_equals_scalar_rule_on_random_rules_and_losses(seed: int) -> None:
+@pytest.mark.parametrize("kind", ["arrays", "tensors"])
+@pytest.mark.parametrize("seed", range(2))
+def test_batched_rule_equals_scalar_rule_on_random_rules_and_losses(seed: int, kind: str) -> None:
     generator = random.Random(seed)
     rules = [random_rule(generator) for _ in range(400)]
+    if seed:
+        # Rules without any of these are reckoned without them.
+        rules = [replace(rule, cooldown=0, warmup=0, reset_start=None, guard=None) for rule in rules]
     losses = [random_losses(generator) for _ in rules]
     starts = [generator.choice([1.0, 0.1, 5.0]) for _ in rules]
     states = [initial_state(rule, start) for rule, start in zip(rules, starts, strict=True)]
     parameters = batched_rule.stack_parameters(rules)
-    batched = batched_rule.initial_state(parameters, torch.tensor(starts, dtype=torch.float64))
+    batched = batched_rule.initial_state(parameters, np.array(starts))
+    if kind == "tensors":
+        parameters, batched = as_tensors(parameters), as_tensors(batched)
     for step in range(STEPS):
         may = [generator.random() < 0.8 for _ in rules]
         states = [
-            next_state(rule, state, series[step], may_increase=allowed)
-            for rule, state, series, allowed in zip(rules, states, losses, may, strict=True)
+            next_state(rule, state, series[step], may_increase=may_rise)
+            for rule, state, series, may_rise in zip(rules, states, losses, may, strict=True)
         ]
-        loss = torch.tensor([series[step] for series in losses], dtype=torch.float64)
-        batched = batched_rule.next_state(parameters, batched, loss, torch.tensor(may))
+        loss: Any = np.array([series[step] for series in losses])
+        allowed: Any = np.array(may)
+        if kind == "tensors":
+            loss, allowed = torch.from_numpy(loss), torch.from_numpy(allowed)
+        batched = batched_rule.next_state(parameters, batched, loss, allowed)
         for rule, expected, actual in zip(rules, states, as_rows(parameters, batched), strict=True):
             assert all(map(equal_or_both_nan, expected, actual)), (rule, expected, GreedyLRState._make(actual))
 
 
 def rates_of(rule: GreedyLRParameters, losses: list[float]) -> list[float]:
     parameters = batched_rule.stack_parameters([rule])
-    state = batched_rule.initial_state(parameters, torch.ones(1))
+    state = batched_rule.initial_state(parameters, np.ones(1))
     rates = []
     for loss in losses:
-        state = batched_rule.next_state(parameters, state, torch.tensor([loss], dtype=torch.float64))
+        state = batched_rule.next_state(parameters, state, np.array([loss]))
         rates.append(state.learning_rate.item())
     return rates
 
@@ -111,7 +127,17 @@ def test_guard_halves_the_rate_and_caps_it_there() -> None:
 def test_rules_of_replicas_do_not_touch_each_other() -> None:
     rule = GreedyLRParameters(factor=0.5, patience=0)
     parameters = batched_rule.stack_parameters([rule, replace(rule, non_finite="compare"), rule])
-    state = batched_rule.initial_state(parameters, torch.ones(3))
+    state = batched_rule.initial_state(parameters, np.ones(3))
     for losses in ([4.0, math.nan, 4.0], [3.0, math.nan, 5.0]):
-        state = batched_rule.next_state(parameters, state, torch.tensor(losses, dtype=torch.float64))
+        state = batched_rule.next_state(parameters, state, np.array(losses))
     assert state.learning_rate.tolist() == [2.0, 0.25, 0.5]
+
+
+def test_replica_that_does_not_decide_stays_as_it_is() -> None:
+    rule = GreedyLRParameters(factor=0.5, patience=0, cooldown=1, guard=0.3, reset_start=1)
+    parameters = batched_rule.stack_parameters([rule, rule])
+    state = batched_rule.initial_state(parameters, np.ones(2))
+    for loss in (4.0, 3.0, 9.0, math.nan, 2.0):
+        state = batched_rule.next_state(parameters, state, np.array([loss, loss]), True, np.array([True, False]))
+    assert GreedyLRState(*(column[1] for column in state)) == initial_state(rule)
+    assert state.learning_rate[0] != 1.0

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from greedylr.probe import Probe
-from greedylr.schedules import CONTROLS, RelativeRule, Schedule
+from greedylr.schedules import CONTROLS, Schedule
 from greedylr.workload import Split, WorkloadDescriptors
 from models.retraining.batched_training import train_batched
 from models.retraining.single_training import train_singly
@@ -61,13 +60,6 @@ def test_replica_follows_the_arithmetic_of_its_own_rate() -> None:
     np.testing.assert_allclose(record.losses[:, 0], [0.5, 0.5 * 0.75**2, 0.5 * 0.75**4], rtol=1e-6)
     np.testing.assert_allclose(record.reporting_loss, [0.75**6, 0.5**6], rtol=1e-6)
     np.testing.assert_array_equal(record.rates, [[0.5, 1.0]] * 3)
-
-
-@pytest.mark.parametrize("train", [train_batched, train_singly])
-def test_schedule_that_restores_weights_is_refused(train: Any) -> None:
-    schedule = Schedule(rule=RelativeRule(factor=0.7), probe=Probe(share=0.1)).resolve(200)
-    with pytest.raises(ValueError, match="must restore no weights, got one with a probe; train with it"):
-        train(Parabola(), [schedule], [0.1])
 
 
 @pytest.mark.parametrize("train", [train_batched, train_singly])

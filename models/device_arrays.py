@@ -1,0 +1,47 @@
+"""Arrays of a few hundred numbers, one a replica: NumPy's on the CPU, torch's on an accelerator.
+
+An operation on so few numbers is all overhead, and NumPy's overhead is a third of torch's. What is written with the
+namespace of its arguments (`where`, `minimum`, `isfinite` mean the same in both) runs on either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A numpy.ndarray or a torch.Tensor; no type says what both can do.
+Array = Any
+
+
+def namespace(array: Array) -> Any:
+    """Return the module whose functions take this array."""
+    return torch if isinstance(array, Tensor) else np
+
+
+def device_array(values: Sequence[Any] | Array, dtype: str, device: str | torch.device) -> Array:
+    """Return values as an array of a device: "float64", "int64" or "bool"."""
+    host = np.asarray(values, dtype=dtype)
+    return host if _is_host(device) else torch.as_tensor(host, device=device)
+
+
+def shared_array(tensor: Tensor) -> Array:
+    """Return the array of a tensor's device that shares its memory."""
+    return tensor.detach().numpy() if _is_host(tensor.device) else tensor.detach()
+
+
+def shared_tensor(array: Array) -> Tensor:
+    """Return the tensor that shares an array's memory."""
+    return array if isinstance(array, Tensor) else torch.from_numpy(array)
+
+
+def surely_none(flags: Array) -> bool:
+    """Return whether no flag is set, where that is known without waiting for an accelerator; False where it is not."""
+    return isinstance(flags, np.ndarray) and not flags.any()
+
+
+def _is_host(device: str | torch.device) -> bool:
+    return torch.device(device).type == "cpu"
