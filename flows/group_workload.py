@@ -79,7 +79,9 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
     named = named_workload(road, group)
     if named is not None:
         return named
-    return reference_workload(nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group)), own=False)
+    return reference_workload(
+        nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group)), own=False
+    )
 
 
 def named_workload(road: Road, group: str) -> GroupWorkload | None:
