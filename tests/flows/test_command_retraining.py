@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, TRAINING
+from parabola_command import ROOT, TRAINING
 
 from flows.group_workload import named_workload
 from flows.retraining import Retrainer

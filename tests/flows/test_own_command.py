@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, TRAINING
+from parabola_command import ROOT, TRAINING
 
 from flows.road import Road
 from greedylr import Preset
