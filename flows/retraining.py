@@ -68,7 +68,9 @@ class Retrainer:
         self.commands: CommandRetraining | None = None
         self._reference: WorkloadReference | None = None
         if workload.command is not None:
-            self.commands = CommandRetraining(road, group, workload.command, workload.code)
+            # The scheduler that the command attaches is ours, and part of what was trained.
+            code = f"{workload.code}-{TRAINING_VERSION}"
+            self.commands = CommandRetraining(road, group, workload.command, code)
         elif workload.users:
             self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
         else:

@@ -1,8 +1,10 @@
 """A group's command behind the interface of every retraining: real processes, one for each configuration and seed."""
 
 import logging
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +125,25 @@ def test_runs_side_by_side_give_what_they_give_one_by_one(road: MakeRoad) -> Non
     side_by_side = retrainer(here)("test", [COSINE, PRESET], SEEDS).results
     assert len(ran(here)) == 10
     assert side_by_side.reporting_loss.tolist() == one_by_one.reporting_loss.tolist()
+
+
+def test_an_interrupted_retraining_leaves_no_process_and_keeps_what_was_finished(road: MakeRoad) -> None:
+    here = road(options="slow-4", parallel=2)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        pid = here.root / "pid"
+        if what.endswith(": test"):
+            while not (pid.is_file() and pid.read_text()):
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrainer(replace(here, report=interrupt))("test", [COSINE], (3, 5, 4))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((here.root / "pid").read_text()), 0)
+    before = ran(here)
+    retrainer(here)("test", [COSINE], (3, 5))
+    assert ran(here) == before
 
 
 def test_a_run_that_diverged_is_the_worst_and_no_failure(road: MakeRoad) -> None:
