@@ -19,12 +19,12 @@ from pipeline.training_command import TrainingCommand
 
 REFERENCE = "reference:"
 
+Kind = Literal["reference", "factory", "command"]
+
 USUAL_OPTIMIZER = """
 select optimizer from usable_runs join run_groups using (run_id)
 where group_name = ? and optimizer is not null group by optimizer order by count(*) desc, optimizer limit 1
 """
-
-Kind = Literal["reference", "factory", "command"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +79,8 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
     named = named_workload(road, group)
     if named is not None:
         return named
-    return reference_workload(
-        nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group)), own=False
-    )
+    name = nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group))
+    return reference_workload(name, own=False)
 
 
 def named_workload(road: Road, group: str) -> GroupWorkload | None:
