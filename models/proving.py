@@ -28,6 +28,7 @@ from models.retraining.job import Configuration
 from models.seeds import derive_seeds
 from models.training_account import Account, Train
 from models.tuning import rate_grid
+from models.upper_bound import bounded
 
 PRESET = "preset"
 TEST = "test"
@@ -64,6 +65,8 @@ class Plan:
         How often a preset of the group has been put to the proof, this time included.
     usual_rate
         > 0, a rate near which the workload trains.
+    largest_stable_rate
+        > 0: the winner's rule does not raise its rate above it (`models.upper_bound`); None where it is not known.
     rivals
         By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
         out: nothing is compared with itself.
@@ -81,6 +84,7 @@ class Plan:
     own_workload: bool
     attempt: int
     usual_rate: float
+    largest_stable_rate: float | None = None
     rivals: Mapping[str, Rival]
     contenders: Mapping[str, Contender] = field(default_factory=lambda: CONTROL_CONTENDERS)
     max_seeds: int = LOOKS[-1]
@@ -156,7 +160,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
         candidates = [_from_rate_of_stand_in(candidate, centre) for candidate in candidates]
     # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
     outcome = race(candidates, _racing(account), search, scale=scale)
-    winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS])
+    winner = _with_tuned_rate(account, outcome.survivors[0], grid, search[:TUNING_SEEDS], plan.largest_stable_rate)
     plan = replace(plan, rivals=_true_rivals(plan, winner))
     cells = _compared(account, winner, control_rates, centre, scale, plan)
     verdict = preset_verdict(
@@ -236,14 +240,24 @@ def _racing(train: Account) -> TrainCandidates[Candidate]:
     return trained
 
 
-def _with_tuned_rate(train: Account, winner: Candidate, grid: Sequence[float], seeds: Sequence[int]) -> Candidate:
+def _with_tuned_rate(
+    train: Account,
+    winner: Candidate,
+    grid: Sequence[float],
+    seeds: Sequence[int],
+    largest_stable_rate: float | None,
+) -> Candidate:
     """Give the winner as many trials for its rate as each control had, at the same rates.
 
     The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
     """
-    configurations = [Configuration(name=winner.name, schedule=winner.schedule, learning_rate=rate) for rate in grid]
-    made = train("tuning", configurations, seeds)
-    return replace(winner, learning_rate=tuned_rates(made.results)[winner.name])
+    # From a higher rate fewer multiples of it are stable, and each trial is one of what would be the preset.
+    schedules = {rate: bounded(winner.schedule, rate, largest_stable_rate) for rate in grid}
+    configurations = [
+        Configuration(name=winner.name, schedule=schedule, learning_rate=rate) for rate, schedule in schedules.items()
+    ]
+    rate = tuned_rates(train("tuning", configurations, seeds).results)[winner.name]
+    return replace(winner, learning_rate=rate, schedule=bounded(winner.schedule, rate, largest_stable_rate))
 
 
 def _true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:

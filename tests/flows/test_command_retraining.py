@@ -234,6 +234,7 @@ def test_a_command_that_does_not_follow_its_seed_is_warned_of(road: MakeRoad, ca
 def test_a_command_says_nothing_of_its_usual_rate(road: MakeRoad) -> None:
     with pytest.raises(ValueError, match=f"groups.{GROUP}.learning_rate must be given where the logs know no rate"):
         retrainer(road()).usual_rate()
+    assert retrainer(road()).largest_stable_rate is None
 
 
 def test_a_command_belongs_to_the_family_of_its_group(road: MakeRoad) -> None:
