@@ -21,7 +21,7 @@ from greedylr.workload import WorkloadDescriptors
 from models.retraining.job import Configuration, JobResult
 from models.seeds import derive_seeds
 from models.workloads.reference import REFERENCES
-from pipeline.preset_registry import create_registry
+from pipeline.mlflow_database import create_database
 from pipeline.run_logging import LoggedRun, Point, log_runs
 
 WORKLOADS = ("mnist-mlp", "digits-nmf")
@@ -85,7 +85,7 @@ def _create_stores(uri: str, registry_uri: str) -> None:
     registry, store = database_file(registry_uri), database_file(uri)
     assert store is not None
     fresh = not store.exists()
-    create_registry(uri)
+    create_database(uri)
     if fresh and registry is not None and not registry.exists():
         partial = registry.with_suffix(".partial")
         shutil.copyfile(store, partial)

@@ -1,18 +1,25 @@
-"""What is retrained for a group: the workload that its settings name, or the nearest reference workload."""
+"""What is retrained for a group: the workload or command that its settings name, or the nearest reference workload."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
+from flows.command_code import command_hash
 from flows.road import Learned, Road
 from flows.workload_code import code_hash
+from greedylr.verdict import Selection
 from greedylr.workload import WorkloadDescriptors
 from models.retraining.user_code import OUR_PACKAGES
 from models.workloads.reference import REFERENCES, nearest_reference
+from pipeline.settings import GroupSettings
+from pipeline.training_command import TrainingCommand
 
 REFERENCE = "reference:"
+
+Kind = Literal["reference", "factory", "command"]
 
 USUAL_OPTIMIZER = """
 select optimizer from usable_runs join run_groups using (run_id)
@@ -30,36 +37,60 @@ class GroupWorkload:
         For people.
     own
         Whether the settings name it: the group's own, not a stand-in.
-    users
-        Whether it is a user's code.
+    kind
+        A reference workload, or a user's factory or command.
     address
-        "reference:NAME", "module:factory" or "file.py:factory".
+        "reference:NAME", "module:factory", "file.py:factory", or the template of a command.
     descriptors
-        Of a reference workload; of a user's they are known once it is built, in its child process.
+        Of a reference workload; of a user's they are known once it is built, in its child process, of a command never.
     code
-        Hash of a user's file and of what it imports from the same repository, "" where there is nothing to hash.
+        Hash of a user's files and of what they import from the same repository, "" where there is nothing to hash.
+    command
+        Of the kind "command".
     """
 
     name: str
     own: bool
-    users: bool
+    kind: Kind
     address: str
-    descriptors: WorkloadDescriptors | None
+    descriptors: WorkloadDescriptors | None = None
     code: str = ""
+    command: TrainingCommand | None = None
+
+    @property
+    def users(self) -> bool:
+        """Whether it is a user's code."""
+        return self.kind != "reference"
+
+    @property
+    def selection(self) -> Selection:
+        """Whether what is reported was measured on other data than what rates are chosen by."""
+        return "report" if self.command is not None and self.command.report_metric is None else "apart"
 
 
 def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
-    """Return the workload of a group.
+    """Return the workload of a group: the one that its settings name, else the nearest reference workload.
 
     Raises
     ------
     ValueError
         If the settings name a reference workload, a file or a module that does not exist.
     """
-    address = road.settings.group(group).workload
+    named = named_workload(road, group)
+    if named is not None:
+        return named
+    name = nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group))
+    return reference_workload(name, own=False)
+
+
+def named_workload(road: Road, group: str) -> GroupWorkload | None:
+    """Return the workload that the settings name for a group, None where they name none; errors as `group_workload`."""
+    settings = road.settings.group(group)
+    if settings.command is not None:
+        return _command_workload(settings, road.root)
+    address = settings.workload
     if address is None:
-        name = nearest_reference(learned.statistics.usual_steps, _usual_optimizer(road, group))
-        return reference_workload(name, own=False)
+        return None
     if address.startswith(REFERENCE):
         name = address.removeprefix(REFERENCE)
         if name not in REFERENCES:
@@ -73,9 +104,8 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
     return GroupWorkload(
         name=address.rsplit("/", 1)[-1],
         own=True,
-        users=True,
+        kind="factory",
         address=address,
-        descriptors=None,
         code=code_hash(place, road.root),
     )
 
@@ -83,7 +113,30 @@ def group_workload(road: Road, group: str, learned: Learned) -> GroupWorkload:
 def reference_workload(name: str, *, own: bool) -> GroupWorkload:
     """Return a reference workload as a group's own or as a stand-in."""
     return GroupWorkload(
-        name=name, own=own, users=False, address=f"{REFERENCE}{name}", descriptors=REFERENCES[name].descriptors
+        name=name,
+        own=own,
+        kind="reference",
+        address=f"{REFERENCE}{name}",
+        descriptors=REFERENCES[name].descriptors,
+    )
+
+
+def _command_workload(settings: GroupSettings, root: Path) -> GroupWorkload:
+    assert settings.command is not None and settings.metric is not None  # the settings were checked
+    command = TrainingCommand(
+        template=settings.command,
+        metric=settings.metric,
+        report_metric=settings.report_metric,
+        mode=settings.mode,
+        steps=settings.steps,
+    )
+    return GroupWorkload(
+        name=command.shown(),
+        own=True,
+        kind="command",
+        address=command.template,
+        code=command_hash(command, root),
+        command=command,
     )
 
 

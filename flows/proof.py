@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,6 @@ from greedylr.preset import Candidate, Preset, Provenance
 from greedylr.strict_json import encode
 from models.comparison import INCUMBENT
 from models.proving import CHAMPION, PRESET, TEST, Plan, Proof, Rival, prove
-from models.retraining.job import JobResult
 from pipeline.plots import group_picture
 from pipeline.preset_registry import RegisteredPreset
 
@@ -49,12 +49,13 @@ def proof_key(road: Road, learned: Learned, workload: GroupWorkload) -> str:
     Where the result goes is no part of it, nor in which folder the repository stands: another place is no reason for a
     second draw.
     """
-    settings = road.settings.group(learned.group)
+    settings, command = road.settings.group(learned.group), workload.command
     return stage_key(
         "prove",
         PROVE_VERSION,
         learned=learned.key,
         workload=workload.address.removeprefix(f"{road.root.resolve()}/"),
+        read_from=[] if command is None else [command.metric, command.reported, command.mode],
         own=workload.own,
         code=workload.code,
         steps=settings.steps,
@@ -84,10 +85,11 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     train = Retrainer(road, learned.group, workload)
     usual_rate = _usual_rate(road, learned, workload, train)
     # A stand-in's rates say nothing of the group's own.
-    largest_stable_rate = train.descriptors().largest_stable_learning_rate if workload.own else None
+    largest_stable_rate = train.largest_stable_rate if workload.own else None
     plan = _plan(road, learned, workload, usual_rate, rivals, attempt, largest_stable_rate)
     candidates = group_candidates(learned, usual_rate, largest_stable_rate)
     proof = prove(candidates, train, plan)
+    proof = replace(proof, verdict=replace(proof.verdict, selection=workload.selection))
     preset = _preset(road, learned, workload, proof, train)
     picture = _draw(road, learned.group, train, proof)
     registered = register_proof(road, learned.group, preset, proof, picture)
@@ -125,7 +127,7 @@ def _usual_rate(road: Road, learned: Learned, workload: GroupWorkload, train: Re
     statistics = learned.statistics
     known = (road.settings.group(learned.group).learning_rate, statistics.recommended_rate, statistics.usual_rate)
     own = [rate for rate in known if rate is not None] if workload.own else []
-    return own[0] if own else train.descriptors().usual_learning_rate
+    return own[0] if own else train.usual_rate()
 
 
 def _plan(
@@ -182,14 +184,17 @@ def _preset(road: Road, learned: Learned, workload: GroupWorkload, proof: Proof,
             runs=learned.runs,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             greedylr_version=greedylr.__version__,
-            **(_of_workload(train.look()) if workload.own else {"optimizer": _usual_optimizer(road, learned.group)}),
+            **_training(road, learned.group, workload, train),
         ),
         verdict=proof.verdict,
     )
 
 
-def _of_workload(seen: JobResult) -> _Described:
-    """Return what is known of the training that a preset is for."""
+def _training(road: Road, group: str, workload: GroupWorkload, train: Retrainer) -> _Described:
+    """Return what is known of the training that a preset is for; of a command, and beside a stand-in, by its runs."""
+    if workload.kind == "command" or not workload.own:
+        return {"optimizer": _usual_optimizer(road, group)}
+    seen = train.look()
     told = seen.descriptors
     return {
         "optimizer": told.optimizer,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.command_retraining import CommandRetraining
 from flows.group_workload import REFERENCE, GroupWorkload
 from flows.road import Road
 from greedylr.strict_json import encode
@@ -43,7 +44,9 @@ Floats = NDArray[np.float64]
 
 
 class Retrainer:
-    """Trains configurations of one group's workload: reference workloads here, a user's own in a child process.
+    """Trains configurations of one group's workload.
+
+    Reference workloads are trained here, a user's own in a child process, a command's runs each in one of its own.
 
     Parameters
     ----------
@@ -53,6 +56,11 @@ class Retrainer:
         Named in the progress and in the settings.
     workload
         What is trained.
+
+    Attributes
+    ----------
+    commands
+        What trains instead of jobs where the workload is a command.
     """
 
     def __init__(self, road: Road, group: str, workload: GroupWorkload) -> None:
@@ -61,7 +69,13 @@ class Retrainer:
         self._workload = workload
         self._data: Path | None = None
         self._finished: list[tuple[str, Job, JobResult]] = []
-        if workload.users:
+        self.commands: CommandRetraining | None = None
+        self._reference: WorkloadReference | None = None
+        if workload.command is not None:
+            # The scheduler that the command attaches is ours, and part of what was trained.
+            code = f"{workload.code}-{TRAINING_VERSION}"
+            self.commands = CommandRetraining(road, group, workload.command, code)
+        elif workload.users:
             self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
         else:
             name = workload.address.removeprefix(REFERENCE)
@@ -70,6 +84,8 @@ class Retrainer:
 
     def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
         """Train every configuration with every seed."""
+        if self.commands is not None:
+            return self.commands(purpose, configurations, seeds)
         result = self.train(purpose, configurations, seeds)
         naive = {row.seed: loss for row in result.rows if (loss := row.initial_reporting_loss) is not None}
         return Trainings(
@@ -79,7 +95,15 @@ class Retrainer:
         )
 
     def train(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> JobResult:
-        """Return the result of a job, from its folder where it was trained before."""
+        """Return the result of a job, from its folder where it was trained before.
+
+        Raises
+        ------
+        ValueError
+            Of a command, which trains no jobs.
+        """
+        if self._reference is None:
+            raise ValueError(f"a job needs a workload, got the command {self._workload.name!r}; call this instead")
         job = Job(
             workload=self._reference,
             total_steps=self._road.settings.group(self._group).steps,
@@ -103,8 +127,33 @@ class Retrainer:
         return self.train("first look at the workload", (), (0,))
 
     def descriptors(self) -> WorkloadDescriptors:
-        """Return what the workload says of itself."""
+        """Return what the workload says of itself; ValueError of a command, which says nothing."""
         return self._workload.descriptors or self.look().descriptors
+
+    @property
+    def family(self) -> str:
+        """The data that the workload is made from; of a command, which does not say so, the group's."""
+        return self._group if self.commands is not None else self.descriptors().family
+
+    @property
+    def largest_stable_rate(self) -> float | None:
+        """The largest rate at which the workload is stable, as it says of itself; None where it does not know."""
+        return None if self.commands is not None else self.descriptors().largest_stable_learning_rate
+
+    def usual_rate(self) -> float:
+        """Return a rate near which the workload trains, as it says of itself.
+
+        Raises
+        ------
+        ValueError
+            Of a command, which says nothing.
+        """
+        if self.commands is not None:
+            raise ValueError(
+                f"groups.{self._group}.learning_rate must be given where the logs know no rate: a command does not say "
+                "near which it trains"
+            )
+        return self.descriptors().usual_learning_rate
 
     def curves(self, purpose: str, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
         """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained for a purpose.
@@ -114,6 +163,8 @@ class Retrainer:
         ValueError
             If it was not trained.
         """
+        if self.commands is not None:
+            return self.commands.curves(purpose, name, learning_rate)
         found = [
             (result.curves.steps, result.curves.losses[place], result.curves.rates[place])
             for trained_for, job, result in self._finished

@@ -176,10 +176,11 @@ def _evidence(warehouse: Warehouse, group: str, preset: Preset, address: str) ->
     beside = ""
     if verdict.primary_control != PRIMARY_CONTROL:
         beside = f" ({_own_verdict(warehouse, group, PRIMARY_CONTROL)} against tuned {PRIMARY_CONTROL})"
+    selection = "" if verdict.selection == "apart" else ", selection = report"
     title = Text.assemble(
         (f"{group}: ", "bold"),
         (f"{verdict.verdict} {words} {verdict.primary_control}{stand_in}", VERDICT_STYLES[verdict.verdict]),
-        f"{beside}, {address}",
+        f"{beside}{selection}, {address}",
     )
     regrets = warehouse.frame("select schedule_name, mean_regret from mean_regrets where group_name = ?", [group])
     mean_regrets = dict(regrets.iter_rows())
@@ -189,6 +190,8 @@ def _evidence(warehouse: Warehouse, group: str, preset: Preset, address: str) ->
         "3 and 9 times above), and the control's mean regret over them; the preset's is "
         f"{mean_regrets[PRESET]:.3f}."
     )
+    if verdict.selection == "report":
+        note += " Rates were chosen by the very metric that is reported: name a report_metric to keep the two apart."
     return _titled(title, _cells_table(warehouse, group, mean_regrets), note)
 
 

@@ -14,6 +14,7 @@ from transformers import Trainer
 from greedylr.export_snippets import require_training_loss
 from greedylr.once_per_step import OncePerStep
 from greedylr.preset import Preset
+from greedylr.schedule_files import LoadedPreset, LoadedSchedule, as_loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,7 @@ class StepOnTrainingLoss:
     Parameters
     ----------
     preset
-        It steps on the training loss.
+        It steps on the training loss; or what `greedylr.load_schedule` gives, a named control among it.
     use_learning_rate
         Start from the preset's recommended rate instead of `TrainingArguments.learning_rate`.
     on_scheduler
@@ -86,16 +87,17 @@ class StepOnTrainingLoss:
     def __init__(
         self,
         *args: Any,
-        preset: Preset,
+        preset: Preset | LoadedSchedule,
         use_learning_rate: bool = False,
         on_scheduler: Callable[[GreedyLR], None] | None = None,
         snapshots: SnapshotPlace = "device",
         **kwargs: Any,
     ) -> None:
-        require_training_loss(preset, "greedylr.huggingface")
+        self._schedule = as_loaded(preset)
+        if isinstance(self._schedule, LoadedPreset):
+            require_training_loss(self._schedule.preset, "greedylr.huggingface")
         if kwargs.get("optimizers", (None, None))[1] is not None:
             raise ValueError("optimizers must hold no scheduler where a preset is given; pass (optimizer, None)")
-        self._preset = preset
         self._use_learning_rate = use_learning_rate
         self._on_scheduler = on_scheduler
         self._snapshots: SnapshotPlace = snapshots
@@ -104,7 +106,7 @@ class StepOnTrainingLoss:
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """Return the preset's scheduler, made once a training."""
         if self.lr_scheduler is None:
-            scheduler = self._preset.scheduler(
+            scheduler = self._schedule.attach(
                 self.optimizer if optimizer is None else optimizer,
                 num_training_steps,
                 use_learning_rate=self._use_learning_rate,

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from greedylr.export_snippets import require_training_loss
 from greedylr.preset import Preset
+from greedylr.schedule_files import LoadedPreset, LoadedSchedule, as_loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ class GreedyLRCallback(Callback):
     Parameters
     ----------
     preset
-        It steps on the training loss.
+        It steps on the training loss; or what `greedylr.load_schedule` gives, a named control among it.
     total_steps
         Planned length of the run in optimizer steps; by default Lightning's own estimate.
     steps_per_evaluation
@@ -43,7 +44,7 @@ class GreedyLRCallback(Callback):
 
     def __init__(
         self,
-        preset: Preset,
+        preset: Preset | LoadedSchedule,
         *,
         total_steps: int | None = None,
         steps_per_evaluation: int = 1,
@@ -51,8 +52,9 @@ class GreedyLRCallback(Callback):
         on_scheduler: Callable[[GreedyLR], None] | None = None,
         snapshots: SnapshotPlace = "device",
     ) -> None:
-        require_training_loss(preset, "greedylr.lightning.GreedyLRCallback")
-        self.preset = preset
+        self.schedule = as_loaded(preset)
+        if isinstance(self.schedule, LoadedPreset):
+            require_training_loss(self.schedule.preset, "greedylr.lightning.GreedyLRCallback")
         self.total_steps = total_steps
         self.steps_per_evaluation = steps_per_evaluation
         self.use_learning_rate = use_learning_rate
@@ -76,7 +78,7 @@ class GreedyLRCallback(Callback):
                 "configure_optimizers must return one optimizer and no scheduler where GreedyLRCallback sets the rate, "
                 f"got {len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}; leave the others out"
             )
-        self.scheduler = self.preset.scheduler(
+        self.scheduler = self.schedule.attach(
             trainer.optimizers[0],
             self.total_steps or _planned_steps(trainer),
             steps_per_evaluation=self.steps_per_evaluation,

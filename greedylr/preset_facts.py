@@ -147,6 +147,7 @@ def _verdict_facts(verdict: Verdict | None) -> dict[str, str]:
         "regret difference": f"{verdict.difference:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}], "
         f"{100 * interval.level:.3g} % interval, {verdict.seeds} paired seeds, margin {verdict.margin:g}",
         "proved on": f"{verdict.workload} ({OWN if verdict.own_workload else STAND_IN})",
+        **({} if verdict.selection == "apart" else {"selection": "by the reported loss itself, which flatters"}),
         "all cells": cells or "not recorded",
         "attempt": str(verdict.attempt),
         "cost": f"{verdict.device_seconds:.0f} s of the device",

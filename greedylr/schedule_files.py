@@ -164,6 +164,11 @@ class LoadedControl:
         return GreedyLR(optimizer, schedule)
 
 
+def as_loaded(schedule: Preset | LoadedSchedule) -> LoadedSchedule:
+    """Return a preset as its file would give it, and what a file gave as it is."""
+    return LoadedPreset(schedule) if isinstance(schedule, Preset) else schedule
+
+
 def load_schedule(path: str | Path) -> LoadedSchedule:
     """Return the schedule of a JSON file, to be attached to an optimizer.
 

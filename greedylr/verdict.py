@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from greedylr.rule import require_choice, require_count, require_number
 
 CellVerdict = Literal["better", "non-inferior", "worse", "undecided"]
+Selection = Literal["apart", "report"]
 
 # Margin of non-inferiority in units of regret (docs/method.md, section 6); fixed, never tuned on results.
 MARGIN = 0.02
@@ -58,6 +59,9 @@ class Verdict:
         Count of the cells by verdict over all controls and starting rates.
     device_seconds
         What the proof cost.
+    selection
+        What rates and candidates were chosen by: "apart", a loss on other data than the reported one; "report", the
+        reported loss itself, which is kinder to whatever was tuned.
     """
 
     verdict: CellVerdict
@@ -71,9 +75,11 @@ class Verdict:
     attempt: int
     cells: Mapping[str, int] = field(default_factory=dict)
     device_seconds: float = 0.0
+    selection: Selection = "apart"
 
     def __post_init__(self) -> None:
         require_choice("verdict", self.verdict, get_args(CellVerdict))
+        require_choice("selection", self.selection, get_args(Selection))
         require_count("seeds", self.seeds, minimum=2)
         require_count("attempt", self.attempt, minimum=1)
         require_number("margin", self.margin, minimum=0.0)

@@ -7,6 +7,8 @@
     ├── WarehouseInaccessibleError        no    the system does not let us open or write it
     ├── WarehouseTooNewError              no    a later release has written it
     ├── WarehouseLockedError              yes   another process or thread holds it
+    ├── CommandFailedError                no    a user's training command cannot be used as it is
+    ├── CommandStoreError                 yes   the store that commands log to refused, or did not answer
     ├── RegistryError                     no    the registry refused what we asked for
     └── RegistryUnreachableError          yes   the registry did not answer
 
@@ -58,6 +60,16 @@ class WarehouseTooNewError(GreedyLRPipelineError):
 
 class WarehouseLockedError(GreedyLRPipelineError):
     """Another process or thread holds the warehouse; the message names it."""
+
+    retryable: ClassVar[bool] = True
+
+
+class CommandFailedError(GreedyLRPipelineError):
+    """A user's training command cannot be used as it is; the message says what to change."""
+
+
+class CommandStoreError(GreedyLRPipelineError):
+    """The MLflow store that commands log to refused what we asked for, or did not answer."""
 
     retryable: ClassVar[bool] = True
 

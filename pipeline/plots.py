@@ -52,7 +52,7 @@ class Line:
 
 
 def group_picture(path: Path, title: str, curves: Mapping[str, Curves]) -> Path:
-    """Draw learning rates and losses side by side and write them as PNG.
+    """Draw learning rates and losses side by side, or losses alone where no rate is known, and write them as PNG.
 
     Parameters
     ----------
@@ -76,11 +76,13 @@ def group_picture(path: Path, title: str, curves: Mapping[str, Curves]) -> Path:
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     figure.supxlabel(_legend(curves), x=0.99, ha="right", fontsize=8.5, color=FAINT_INK)
-    rates, losses = figure.subplots(1, 2)
     rate_lines = [Line(name, steps, *band(rate), ended=ended(rate)) for name, (steps, _, rate) in curves.items()]
     loss_lines = [Line(name, steps, *band(loss), ended=ended(loss)) for name, (steps, loss, _) in curves.items()]
-    _panel(rates, "Learning rate", rate_lines, _rate_limits(rate_lines))
-    _panel(losses, "Loss", loss_lines, loss_limits(loss_lines))
+    knows_rates = any(np.isfinite(line.middle).any() for line in rate_lines)
+    panels = figure.subplots(1, 2 if knows_rates else 1, squeeze=False)[0]
+    if knows_rates:
+        _panel(panels[0], "Learning rate", rate_lines, _rate_limits(rate_lines))
+    _panel(panels[-1], "Loss", loss_lines, loss_limits(loss_lines))
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
     return path
 

@@ -8,19 +8,13 @@ A registered preset is a version of the model `greedylr-<group>`, backed by a ru
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from greedylr.lookup import PRESET_ARTIFACT
 from greedylr.preset import Preset
-from greedylr.registry import (
-    TAG_PREFIX,
-    connect,
-    database_file,
-)
+from greedylr.registry import TAG_PREFIX, connect
 from greedylr.suggestion import WEIGHTS
 from greedylr.verdict import Verdict
 from pipeline.champions import (
@@ -32,12 +26,13 @@ from pipeline.champions import (
     require_said,
     rollback,
 )
+from pipeline.mlflow_database import create_database, experiment_id
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-__all__ = ["Alias", "RegisteredPreset", "create_registry", "promote", "register", "registered_name", "rollback"]
+__all__ = ["Alias", "RegisteredPreset", "promote", "register", "registered_name", "rollback"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +84,7 @@ def register(
     """
     verdict = _require_registrable(preset, alias, pictures, reason)
     with registry_errors(registry_uri):
-        create_registry(registry_uri)
+        create_database(registry_uri)
         client, _ = connect(registry_uri)
         name = registered_name(group)
         _ensure_model(client, name, group)
@@ -97,7 +92,12 @@ def register(
         version = _known_version(client, name, tags)
         if version is None:
             run_id = _log_run(
-                client, _experiment(client, registry_uri, artifact_folder), preset, tags, pictures, evidence
+                client,
+                experiment_id(client, registry_uri, EXPERIMENT, artifact_folder),
+                preset,
+                tags,
+                pictures,
+                evidence,
             )
             # Source and run id both: a server refuses other sources, a local client does not notice.
             version = client.create_model_version(
@@ -112,36 +112,6 @@ def register(
             _point(client, name, str(version.version), alias, reason)
     logger.info("registered %s version %s as %s", name, version.version, done or alias)
     return RegisteredPreset(name=name, version=str(version.version), address=f"models:/{name}@{done or alias}")
-
-
-def create_registry(registry_uri: str) -> None:
-    """Make the database file of a SQLite registry unless it is there; whole or not at all."""
-    file = database_file(registry_uri)
-    if file is None or file.exists():
-        return
-    from mlflow.tracking import MlflowClient
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".registry-", dir=file.parent) as folder:
-        draft = Path(folder) / file.name
-        # MLflow's migrations take seconds; killed among them they would leave half a database at the real place.
-        with _quiet("mlflow.store.db.utils", "alembic"):
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-        if not file.exists():
-            draft.replace(file)
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Hold back what these loggers say of every single migration."""
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.WARNING)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _require_registrable(preset: Preset, alias: Alias, pictures: Sequence[Path], reason: str) -> Verdict:
@@ -174,6 +144,7 @@ def _tags(preset: Preset, verdict: Verdict, group: str, reason: str) -> dict[str
         "own_workload": str(verdict.own_workload).lower(),
         "workload": verdict.workload,
         "primary_control": verdict.primary_control,
+        "selection": verdict.selection,
         "difference": f"{verdict.difference:.6g}",
         "interval": f"[{verdict.interval.lower:.6g}, {verdict.interval.upper:.6g}]",
         "seeds": str(verdict.seeds),
@@ -208,15 +179,6 @@ def _ensure_model(client: MlflowClient, name: str, group: str) -> None:
             raise
 
 
-def _experiment(client: MlflowClient, registry_uri: str, artifact_folder: Path) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
-    if known is not None:
-        return str(known.experiment_id)
-    # Without a location a local client puts files below the current folder; a server knows its own place for them.
-    location = None if registry_uri.startswith(("http:", "https:")) else artifact_folder.absolute().as_uri()
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
-
-
 def _known_version(client: MlflowClient, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
     same = (f"{TAG_PREFIX}content_hash", f"{TAG_PREFIX}attempt")
     for version in client.search_model_versions(f"name = '{name}'"):
@@ -227,13 +189,13 @@ def _known_version(client: MlflowClient, name: str, tags: Mapping[str, str]) -> 
 
 def _log_run(
     client: MlflowClient,
-    experiment_id: str,
+    experiment: str,
     preset: Preset,
     tags: Mapping[str, str],
     pictures: Sequence[Path],
     evidence: Mapping[str, str] | None,
 ) -> str:
-    run_id = str(client.create_run(experiment_id, tags=dict(tags), run_name=preset.name).info.run_id)
+    run_id = str(client.create_run(experiment, tags=dict(tags), run_name=preset.name).info.run_id)
     status = "FAILED"
     try:
         client.log_text(run_id, preset.to_json(), PRESET_ARTIFACT)

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from greedylr.registry import DEFAULT_REGISTRY, SQLITE_ADDRESS, anchored
 from pipeline.since import since_ms
 from pipeline.sources.opening import shown
+from pipeline.training_command import names_steps, split_command
 
 SETTINGS_FILE = "greedylr.toml"
 T = TypeVar("T", tuple[str, ...], Path)
@@ -60,6 +61,11 @@ def _not_empty(value: T) -> T:
     return value
 
 
+def _command(value: str) -> str:
+    split_command(value)
+    return value
+
+
 def _since(value: str) -> str:
     since_ms(value, datetime.now(UTC))
     return value
@@ -88,8 +94,40 @@ class GroupSettings(_Table):
         default=None,
         example='"training.py:workload"',
     )
+    command: Annotated[str, AfterValidator(_command)] | None = _key(
+        "Instead of a workload, your own training command, in any framework: started without a shell in the folder of\n"
+        "this file, it takes its schedule by greedylr.load_schedule(path) and logs to the MLflow run of MLFLOW_RUN_ID.",
+        "a command with {seed} and {schedule} in it, and {learning_rate} and {steps} where it takes them",
+        "its quotes must close, and other braces stand twice",
+        default=None,
+        example='"python train.py --seed {seed} --lr {learning_rate} --schedule {schedule}"',
+    )
+    metric: Annotated[str, Field(min_length=1)] | None = _key(
+        "The series of a command's run by whose last value rates and candidates are chosen.",
+        "the name of a metric in quotes",
+        default=None,
+        example='"val_loss"',
+    )
+    report_metric: Annotated[str, Field(min_length=1)] | None = _key(
+        "The series whose last value is reported, of other data than `metric`. Without one, the verdict says that it\n"
+        "rests on the data by which the rates were chosen.",
+        "the name of a metric in quotes",
+        default=None,
+        example='"test_loss"',
+    )
+    mode: Literal["min", "max"] = _key(
+        'Whether the lower or the higher value of both series is better, "min" or "max".',
+        '"min" or "max"',
+        default="min",
+    )
+    parallel: int = _key(
+        "Runs of a command at a time.",
+        "a whole number >= 1",
+        default=1,
+        ge=1,
+    )
     steps: int | None = _key(
-        "Optimizer steps of one retraining; by default the workload's own.",
+        "Optimizer steps of one retraining; by default the workload's own, or what a command does without {steps}.",
         "a whole number >= 40",
         "with fewer steps the rate could not move",
         default=None,
@@ -281,6 +319,11 @@ class Settings(_Table):
         'an address such as "sqlite:///data/registry.db" or "http://host:5000"',
         default=DEFAULT_REGISTRY,
     )
+    command_store: Annotated[str, AfterValidator(_registry_address)] = _key(
+        "The MLflow store that runs of your commands log to: a database of our own, or a server (http://...).",
+        'an address such as "sqlite:///data/command_runs.db" or "http://host:5000"',
+        default="sqlite:///data/command_runs.db",
+    )
     allow_registry_as_source: bool = _key(
         "Whether the registry may be one of the sources too, for teams with a single store.",
         "true or false",
@@ -310,6 +353,13 @@ class Settings(_Table):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_commands(self) -> Self:
+        for name, group in self.groups.named.items():
+            if fault := _command_fault(group):
+                raise ValueError(f"groups.{name}{fault}")
+        return self
+
     def group(self, name: str) -> GroupSettings:
         """Return the settings of a group; the defaults for one that the file does not name."""
         return self.groups.named.get(name, GroupSettings())
@@ -322,9 +372,26 @@ class Settings(_Table):
                 "warehouse": (folder / self.warehouse.expanduser()).resolve(),
                 "sources": tuple(_anchored_source(source, folder) for source in self.sources),
                 "registry_uri": anchored(self.registry_uri, folder),
+                "command_store": anchored(self.command_store, folder),
                 "groups": self.groups.model_copy(update={"named": named}),
             }
         )
+
+
+def _command_fault(group: GroupSettings) -> str:
+    """Say how the keys of a group contradict one another about its command; "" where they do not."""
+    if group.command is None:
+        stray = sorted(group.model_fields_set & {"metric", "report_metric", "mode", "parallel"})
+        return f".{stray[0]} is of a command, and there is none; name one, or leave {stray[0]} out" if stray else ""
+    if group.workload is not None:
+        return " must have a workload or a command, got both; leave one out"
+    if group.metric is None:
+        return ".metric must name the series that the command logs its result to, got none"
+    if group.report_metric == group.metric:
+        return f".report_metric must be of other data than metric, got {group.metric!r} twice; leave it out"
+    if names_steps(group.command) != (group.steps is not None):
+        return ".command must have {steps} where steps is given, and only there, got " + repr(group.command)
+    return ""
 
 
 def load_settings(path: Path) -> Settings:

@@ -19,6 +19,7 @@ from flows.road import Road, describe
 from flows.tables import ingest_table, outcome_tables, plan_table, runs_overview
 from greedylr import Interval, Verdict, load_preset
 from greedylr.command_line import PIPELINE_COMMANDS, application
+from greedylr.verdict import Selection
 from pipeline.ingest_report import IngestReport, SourceReport
 from pipeline.settings import Settings, load_settings
 from pipeline.warehouse import Warehouse
@@ -253,8 +254,20 @@ def test_the_outcome_of_a_refresh_fits_a_hundred_columns(tmp_path: Path) -> None
     assert "digits-nmf-sgd  unchanged     nothing new since its preset was proved" in lines
 
 
-def record_proof(warehouse: Warehouse, group: str) -> None:
+def test_a_verdict_that_one_metric_chose_and_reported_says_so(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "greedylr.duckdb")
+    record_proof(warehouse, "apart-sgd", selection="apart")
+    record_proof(warehouse, "mine-sgd", selection="report")
+    outcomes = [GroupOutcome(group=group, status="proved") for group in ("apart-sgd", "mine-sgd")]
+    out = printed(*outcome_tables(warehouse, outcomes), width=200)
+    assert "mine-sgd: non-inferior against cosine on the stand-in mnist-mlp, selection = report, models:/" in out
+    assert out.count("selection = report") == 1
+    assert out.count("name a report_metric to keep the two apart") == 1
+
+
+def record_proof(warehouse: Warehouse, group: str, *, selection: Selection = "apart") -> None:
     verdict = Verdict(
+        selection=selection,
         verdict="non-inferior",
         difference=0.005,
         interval=Interval(lower=-0.005, upper=0.015, level=0.98),

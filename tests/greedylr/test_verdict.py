@@ -99,3 +99,10 @@ def test_interval_that_is_none_is_refused(lower: float, upper: float, level: flo
 def test_verdict_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         verdict(**changes)
+
+
+def test_verdict_says_by_what_rates_were_chosen() -> None:
+    assert verdict().selection == "apart"
+    assert verdict(selection="report").selection == "report"
+    with pytest.raises(ValueError, match="selection must be one of 'apart', 'report', got 'test'"):
+        verdict(selection="test")

@@ -26,12 +26,22 @@ def size_of(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def colours_in(path: Path) -> set[tuple[int, int, int]]:
+def pixels_of(path: Path) -> np.ndarray:
     from matplotlib.image import imread
 
-    pixels = np.asarray(imread(path))[..., :3]
-    values = np.unique((pixels.reshape(-1, 3) * 255).round().astype(int), axis=0)
+    return (np.asarray(imread(path))[..., :3] * 255).round().astype(int)
+
+
+def colours_in(path: Path) -> set[tuple[int, int, int]]:
+    values = np.unique(pixels_of(path).reshape(-1, 3), axis=0)
     return {(int(red), int(green), int(blue)) for red, green, blue in values}
+
+
+def panels_of(path: Path) -> int:
+    """The number of vertical axes: columns of pixels that are mostly of an axis' grey, beside none that are."""
+    grey = np.array(as_bytes("#999999"))
+    is_axis = (np.abs(pixels_of(path) - grey).max(axis=2) < 60).mean(axis=0) > 0.5
+    return int(np.sum(is_axis[1:] & ~is_axis[:-1]))
 
 
 def as_bytes(colour: str) -> tuple[int, int, int]:
@@ -67,6 +77,14 @@ def test_hard_curves_are_drawn_without_a_warning(tmp_path: Path, drawn: dict[str
         warnings.simplefilter("error")
         path = group_picture(tmp_path / "group.png", "hard", drawn)
     assert size_of(path) == (1650, 690)
+
+
+def test_where_no_rate_is_known_the_losses_are_drawn_alone(tmp_path: Path) -> None:
+    steps, losses, rates = curves()
+    given = {"champion": (steps, losses, np.full_like(rates, np.nan))}
+    alone = group_picture(tmp_path / "alone.png", "command", given)
+    beside = group_picture(tmp_path / "beside.png", "command", {"champion": (steps, losses, rates)})
+    assert [panels_of(path) for path in (alone, beside)] == [1, 2]
 
 
 def test_the_curves_are_not_changed(tmp_path: Path) -> None:

@@ -18,17 +18,11 @@ from greedylr import Interval, Preset, Verdict, load_preset, suggest_preset
 from greedylr.registry import registered_presets
 from greedylr.verdict import CellVerdict
 from pipeline.errors import RegistryUnreachableError
-from pipeline.preset_registry import (
-    RegisteredPreset,
-    create_registry,
-    promote,
-    register,
-    registered_name,
-    rollback,
-)
+from pipeline.preset_registry import RegisteredPreset, promote, register, registered_name, rollback
 
 GROUP = "mnist-mlp-sgd"
 NAME = "greedylr-mnist-mlp-sgd"
+TOLD = ("group", "attempt", "primary_control", "selection", "interval", "reason")
 INTERVALS: dict[CellVerdict, tuple[float, float]] = {
     "better": (-0.08, -0.02),
     "undecided": (-0.05, 0.05),
@@ -105,10 +99,11 @@ def test_a_champion_is_registered_with_its_verdict(uri: str, publish: Callable[.
     assert (row.verdict, row.own_workload, row.learning_rate) == ("better", True, 0.1)
     assert (row.content_hash, row.address) == (preset.content_hash, f"models:/{NAME}/1")
     found = tags(uri, "1")
-    assert {key: found[f"greedylr.{key}"] for key in ("group", "attempt", "primary_control", "interval", "reason")} == {
+    assert {key: found[f"greedylr.{key}"] for key in TOLD} == {
         "group": GROUP,
         "attempt": "1",
         "primary_control": "cosine",
+        "selection": "apart",
         "interval": "[-0.08, -0.02]",
         "reason": "a test",
     }
@@ -266,14 +261,6 @@ def test_a_group_that_is_no_slug_is_registered_too(uri: str, tmp_path: Path) -> 
     (row,) = registered_presets(uri)
     assert row.name == registered_name("Mine: a/b")
     assert load_preset(f"models:/{row.name}@champion", registry_uri=uri) == proved()
-
-
-def test_a_registry_that_is_not_there_is_made_whole(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/data/registry.db"
-    create_registry(uri)
-    create_registry(uri)
-    assert registered_presets(uri) == []
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["registry.db"]
 
 
 def test_a_registry_that_does_not_answer_may_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,9 @@ def test_the_defaults_are_these() -> None:
     assert settings.budget.max_replicas == 4000
     assert settings.budget.nightly_device_hours == 0.0
     assert settings.promotion.mode == "manual"
+    assert settings.command_store == "sqlite:///data/command_runs.db"
     assert settings.group("any") == GroupSettings(workload=None, steps=None, timeout_minutes=30.0, learning_rate=None)
+    assert (settings.group("any").mode, settings.group("any").parallel) == ("min", 1)
 
 
 def test_the_file_of_init_says_the_defaults(file: Path) -> None:
@@ -46,6 +48,7 @@ def test_the_file_of_init_names_every_key(file: Path) -> None:
         "warehouse",
         "sources",
         "registry_uri",
+        "command_store",
         "allow_registry_as_source",
         "ingest",
         "groups",
@@ -55,12 +58,24 @@ def test_the_file_of_init_names_every_key(file: Path) -> None:
     ]
     assert list(table["ingest"]) == ["experiment", "since", "where", "max_runs_per_group", "metrics", "all_series"]
     assert list(table["groups"]) == ["by", "min_runs", "NAME"]
-    assert list(table["groups"]["NAME"]) == ["workload", "steps", "timeout_minutes", "learning_rate"]
+    assert list(table["groups"]["NAME"]) == [
+        "workload",
+        "command",
+        "metric",
+        "report_metric",
+        "mode",
+        "parallel",
+        "steps",
+        "timeout_minutes",
+        "learning_rate",
+    ]
     assert table["roles"] == {"energy/total": "training_loss", "*/sanity_loss": "ignored"}
     assert list(table["budget"]) == ["max_seeds", "max_replicas", "nightly_device_hours"]
     assert list(table["promotion"]) == ["mode"]
-    # As it stands with every example switched on, the file is valid.
-    assert load(file, uncommented.replace("NAME", "mnist-mlp-sgd")).group("mnist-mlp-sgd").steps == 2000
+    # With every example switched on the file is valid, but for the choice between a workload and a command.
+    of_a_command = uncommented.replace("NAME", "mnist-mlp-sgd").replace("workload =", "# workload =")
+    of_a_command = of_a_command.replace("--schedule {schedule}", "--steps {steps} --schedule {schedule}")
+    assert load(file, of_a_command).group("mnist-mlp-sgd").steps == 2000
 
 
 def test_init_never_overwrites(file: Path) -> None:
@@ -126,7 +141,8 @@ def test_a_group_may_be_called_as_a_field_of_ours(file: Path) -> None:
         ("warehose = 'x'", "warehose is no known key; did you mean warehouse?"),
         (
             "zzz = 1",
-            "zzz is no known key; keys here are warehouse, sources, registry_uri, allow_registry_as_source, ingest, "
+            "zzz is no known key; keys here are warehouse, sources, registry_uri, command_store, "
+            "allow_registry_as_source, ingest, "
             "groups, roles, budget, promotion",
         ),
         (
@@ -246,3 +262,53 @@ def test_passwords_are_not_repeated(file: Path) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().warehouse = Path("other")
+
+
+COMMAND = """
+[groups.a]
+command = "python train.py --seed {seed} --schedule {schedule}"
+metric = "val_loss"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "to", "message"),
+    [
+        (" --seed {seed}", "", r"groups.a.command must be a command with \{seed\} and \{schedule\} in it"),
+        (" --schedule {schedule}", "", "groups.a.command must be a command with"),
+        ("train.py", "train.py {rate}", r"got 'python train.py \{rate\} --seed .* other braces stand twice"),
+        ("train.py", "train.py {seed.__class__}", "groups.a.command must be a command with"),
+        ("train.py", "'train.py", "its quotes must close"),
+        (
+            "train.py",
+            "train.py --steps {steps}",
+            r"groups.a.command must have \{steps\} where steps is given, and only",
+        ),
+        ("metric", "steps = 200\nmetric", r"groups.a.command must have \{steps\} where steps is given, and only there"),
+        ("metric", 'workload = "a:b"\nmetric', "groups.a must have a workload or a command, got both; leave one out"),
+        (
+            'metric = "val_loss"',
+            "",
+            "groups.a.metric must name the series that the command logs its result to",
+        ),
+        (
+            "metric",
+            'report_metric = "val_loss"\nmetric',
+            "report_metric must be of other data than metric",
+        ),
+        ("metric", 'mode = "up"\nmetric', """groups.a.mode must be "min" or "max", got 'up'"""),
+        ("metric", "parallel = 0\nmetric", "groups.a.parallel must be a whole number >= 1, got 0"),
+        ("command = ", "# ", "groups.a.metric is of a command, and there is none; name one, or leave metric out"),
+    ],
+)
+def test_a_command_that_cannot_be_used_is_refused_by_its_key(file: Path, changed: str, to: str, message: str) -> None:
+    load(file, COMMAND)
+    with pytest.raises(ValueError, match=message):
+        load(file, COMMAND.replace(changed, to))
+
+
+def test_the_store_of_commands_is_relative_to_the_file(file: Path) -> None:
+    assert load(file, COMMAND).command_store == f"sqlite:///{file.parent}/data/command_runs.db"
+    assert load(file, 'command_store = "http://host:5000"').command_store == "http://host:5000"
+    with pytest.raises(ValueError, match="command_store must be an address such as"):
+        load(file, 'command_store = "runs.db"')
