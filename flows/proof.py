@@ -30,7 +30,7 @@ from pipeline.plots import group_picture
 
 logger = logging.getLogger(__name__)
 
-PROVE_VERSION = 1
+PROVE_VERSION = 2
 
 
 class _Described(TypedDict, total=False):
@@ -93,8 +93,10 @@ def prove_group(road: Road, learned: Learned, workload: GroupWorkload) -> Preset
     attempt = _attempt(road, learned.group, key)
     train = Retrainer(road, learned.group, workload)
     usual_rate = _usual_rate(road, learned, workload, train)
-    plan = _plan(road, learned, workload, usual_rate, rivals, attempt)
-    candidates = group_candidates(learned, usual_rate)
+    # A stand-in's rates say nothing of the group's own.
+    largest_stable_rate = train.largest_stable_rate if workload.own else None
+    plan = _plan(road, learned, workload, usual_rate, rivals, attempt, largest_stable_rate)
+    candidates = group_candidates(learned, usual_rate, largest_stable_rate)
     proof = _proved(road, learned, workload, candidates, train, plan)
     proof = replace(proof, verdict=replace(proof.verdict, selection=workload.selection))
     preset = _preset(road, learned, workload, proof, train)
@@ -171,6 +173,7 @@ def _plan(
     usual_rate: float,
     rivals: Mapping[str, Rival],
     attempt: int,
+    largest_stable_rate: float | None,
 ) -> Plan:
     budget = road.settings.budget
     return Plan(
@@ -179,6 +182,7 @@ def _plan(
         own_workload=workload.own,
         attempt=attempt,
         usual_rate=usual_rate,
+        largest_stable_rate=largest_stable_rate,
         rivals=rivals,
         max_seeds=budget.max_seeds,
         max_trainings=budget.max_replicas,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.command_retraining import CommandRetraining
 from flows.group_workload import REFERENCE, GroupWorkload
 from flows.road import Road
 from greedylr.strict_json import encode
+from greedylr.workload import WorkloadDescriptors
 from models.results import SAME_RATE, Results
 from models.retraining.child import run_in_child
 from models.retraining.errors import WorkloadFailedError
@@ -31,6 +33,8 @@ from models.retraining.job import (
 from models.training_account import Trainings
 from models.workloads.reference import REFERENCES
 from pipeline.datasets import prepare
+
+logger = logging.getLogger(__name__)
 
 # Part of the name of every job and of every proof's key: to be raised when the same job would give other losses, by a
 # change in the scheduler's rule, the training, an optimizer or a reference workload, or its result another form.
@@ -68,7 +72,9 @@ class Retrainer:
         self.commands: CommandRetraining | None = None
         self._reference: WorkloadReference | None = None
         if workload.command is not None:
-            self.commands = CommandRetraining(road, group, workload.command, workload.code)
+            # The scheduler that the command attaches is ours, and part of what was trained.
+            code = f"{workload.code}-{TRAINING_VERSION}"
+            self.commands = CommandRetraining(road, group, workload.command, code)
         elif workload.users:
             self._reference = WorkloadReference(factory=workload.address, root=str(road.root.resolve()))
         else:
@@ -110,6 +116,7 @@ class Retrainer:
             write_job(folder, job, self._data)
             self._run(folder, f"{self._group}: {purpose}")
         result = read_result(folder)
+        _warn_of_failures(f"{self._group}: {purpose}", result)
         self._finished.append((purpose, job, result))
         return result
 
@@ -119,10 +126,19 @@ class Retrainer:
             return self._finished[-1][2]
         return self.train("first look at the workload", (), (0,))
 
+    def descriptors(self) -> WorkloadDescriptors:
+        """Return what the workload says of itself; ValueError of a command, which says nothing."""
+        return self._workload.descriptors or self.look().descriptors
+
     @property
     def family(self) -> str:
-        """The data that the workload is made from, as it says of itself; of a command, which does not, the group's."""
-        return self._group if self.commands is not None else self.look().descriptors.family
+        """The data that the workload is made from; of a command, which does not say so, the group's."""
+        return self._group if self.commands is not None else self.descriptors().family
+
+    @property
+    def largest_stable_rate(self) -> float | None:
+        """The largest rate at which the workload is stable, as it says of itself; None where it does not know."""
+        return None if self.commands is not None else self.descriptors().largest_stable_learning_rate
 
     def usual_rate(self) -> float:
         """Return a rate near which the workload trains, as it says of itself.
@@ -137,9 +153,7 @@ class Retrainer:
                 f"groups.{self._group}.learning_rate must be given where the logs know no rate: a command does not say "
                 "near which it trains"
             )
-        if self._workload.descriptors is not None:
-            return self._workload.descriptors.usual_learning_rate
-        return self.look().descriptors.usual_learning_rate
+        return self.descriptors().usual_learning_rate
 
     def curves(self, purpose: str, name: str, learning_rate: float) -> tuple[Floats, Floats, Floats]:
         """Return steps (n_points,), losses and rates (n_seeds, n_points) of what was trained for a purpose.
@@ -185,6 +199,12 @@ class Retrainer:
             # extended to its limit: whether anything survives is for the proof to say, which sees all rates.
             if not (folder / RESULT_FILE).is_file():
                 raise
+
+
+def _warn_of_failures(what: str, result: JobResult) -> None:
+    reasons = {row.seed: row.failed for row in result.rows if row.failed is not None}
+    for seed, reason in reasons.items():
+        logger.warning("%s: the seed %d is missing: %s", what, seed, reason)
 
 
 def results_of(result: JobResult) -> Results:

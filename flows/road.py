@@ -221,14 +221,16 @@ def learn(road: Road, group: str) -> Learned:
     return Learned(group=group, runs=len(curves), fingerprint=seen, statistics=statistics, key=key)
 
 
-def group_candidates(learned: Learned, fallback_rate: float) -> list[Candidate]:
-    """Return the candidates for a group: from its statistics and the bundled portfolio."""
+def group_candidates(
+    learned: Learned, fallback_rate: float, largest_stable_rate: float | None = None
+) -> list[Candidate]:
+    """Return the candidates for a group: from its statistics and the bundled portfolio, within what is stable."""
     portfolio = [
         Candidate(name=name, schedule=load_preset(name).schedule, learning_rate=fallback_rate, origin="portfolio")
         for name in PORTFOLIO
         if name in bundled_presets()
     ]
-    return candidates(learned.statistics, portfolio, fallback_rate)
+    return candidates(learned.statistics, portfolio, fallback_rate, largest_stable_rate=largest_stable_rate)
 
 
 def group_history(warehouse: Warehouse, group: str) -> GroupHistory:

@@ -45,6 +45,9 @@ class WorkloadDescriptors:
         Examples a step.
     usual_learning_rate
         > 0. A rate near which the training works; the grid is laid around the tuned one.
+    largest_stable_learning_rate
+        > 0. The largest rate at which the training is known to be stable: no candidate is made that raises its rate
+        above it. None where it is not known.
     """
 
     name: str
@@ -61,6 +64,7 @@ class WorkloadDescriptors:
     total_steps: int
     batch_size: int
     usual_learning_rate: float
+    largest_stable_learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         require_choice("optimizer", self.optimizer, get_args(OptimizerName))
@@ -68,6 +72,8 @@ class WorkloadDescriptors:
         require_count("batch_size", self.batch_size, minimum=1)
         self._check_optimizer()
         _require_positive("usual_learning_rate", self.usual_learning_rate, "the grid of rates is laid around it")
+        if self.largest_stable_learning_rate is not None:
+            _require_positive("largest_stable_learning_rate", self.largest_stable_learning_rate, "None is unknown")
 
     def _check_optimizer(self) -> None:
         for name in ("momentum", "beta1", "beta2"):
@@ -100,7 +106,8 @@ class Workload(Protocol):
     """One training, fixed by its seed: initial weights, batches, losses.
 
     The seed fixes initial weights and order of the data, so that two schedules trained with one seed are a pair. The
-    two evaluation splits never meet: the rate is chosen on "selection" and the result is read from "reporting".
+    two evaluation splits never meet: the rate is chosen on "selection" and the result is read from "reporting". Where a
+    workload shows its splits, as a mapping from their names (`rows`, indices; or `entries`, masks), that is checked.
     """
 
     descriptors: WorkloadDescriptors

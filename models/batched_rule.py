@@ -17,12 +17,27 @@ from greedylr.rule import GUARD_CUT, GreedyLRParameters
 from models.device_arrays import Array, device_array, namespace, surely_none
 
 
+class BatchedStages(NamedTuple):
+    """Stages of n rules, arrays of shape (n,): their lengths, and what happens in them."""
+
+    cooldown: Array
+    warmup: Array
+    continues: Array
+    silences: Array
+
+
+class BatchedResets(NamedTuple):
+    """Resets of n rules, arrays of shape (n,): who resets, and after how many lowerings at the lower bound."""
+
+    happen: Array
+    start: Array
+
+
 class BatchedParameters(NamedTuple):
     """Parameters of n rules, arrays of shape (n,): float64, int64 or bool.
 
     A loss is better than the best if it lies below best x `slope` - `offset`, with the slope that fits the best's sign.
-    What no rule has is None, and costs nothing: stages (`cooldown` to `silences`), resets (`resets`, `reset_start`), a
-    guard.
+    Stages, resets and guard are None, and cost nothing, where no rule has them.
     """
 
     sign: Array
@@ -39,12 +54,8 @@ class BatchedParameters(NamedTuple):
     counts_as_bad: Array
     cuts: Array
     first_sets_best: Array
-    cooldown: Array | None
-    warmup: Array | None
-    continues: Array | None
-    silences: Array | None
-    resets: Array | None
-    reset_start: Array | None
+    stages: BatchedStages | None
+    resets: BatchedResets | None
     guard: Array | None
 
 
@@ -76,9 +87,6 @@ def stack_parameters(rules: Sequence[GreedyLRParameters], device: str = "cpu") -
         return device_array(list(values), "bool", device)
 
     slopes = [_slopes(rule) for rule in rules]
-    staged = any(rule.cooldown or rule.warmup for rule in rules)
-    resetting = any(rule.reset_start is not None for rule in rules)
-    guarding = any(rule.guard is not None for rule in rules)
     return BatchedParameters(
         sign=floats(1.0 if rule.mode == "min" else -1.0 for rule in rules),
         factor=floats(rule.factor for rule in rules),
@@ -94,14 +102,24 @@ def stack_parameters(rules: Sequence[GreedyLRParameters], device: str = "cpu") -
         counts_as_bad=flags(rule.non_finite == "bad" for rule in rules),
         cuts=flags(rule.non_finite == "cut" for rule in rules),
         first_sets_best=flags(rule.first_loss == "sets_best" for rule in rules),
-        cooldown=counts(rule.cooldown for rule in rules) if staged else None,
-        warmup=counts(rule.warmup for rule in rules) if staged else None,
-        continues=flags(rule.stages == "continue" for rule in rules) if staged else None,
-        silences=flags(rule.stages == "silence" for rule in rules) if staged else None,
-        resets=flags(rule.reset_start is not None for rule in rules) if resetting else None,
-        reset_start=counts(rule.reset_start or 0 for rule in rules) if resetting else None,
+        stages=BatchedStages(
+            cooldown=counts(rule.cooldown for rule in rules),
+            warmup=counts(rule.warmup for rule in rules),
+            continues=flags(rule.stages == "continue" for rule in rules),
+            silences=flags(rule.stages == "silence" for rule in rules),
+        )
+        if any(rule.cooldown or rule.warmup for rule in rules)
+        else None,
+        resets=BatchedResets(
+            happen=flags(rule.reset_start is not None for rule in rules),
+            start=counts(rule.reset_start or 0 for rule in rules),
+        )
+        if any(rule.reset_start is not None for rule in rules)
+        else None,
         # No excess is above an infinite guard.
-        guard=floats(math.inf if rule.guard is None else rule.guard for rule in rules) if guarding else None,
+        guard=floats(math.inf if rule.guard is None else rule.guard for rule in rules)
+        if any(rule.guard is not None for rule in rules)
+        else None,
     )
 
 
@@ -120,7 +138,7 @@ def initial_state(parameters: BatchedParameters, learning_rate: Array) -> Batche
     xp = namespace(learning_rate)
     infinity = xp.full_like(learning_rate, math.inf)
     zero = xp.zeros_like(parameters.patience)
-    reset_counter = zero if parameters.reset_start is None else parameters.reset_start
+    reset_counter = zero if parameters.resets is None else parameters.resets.start
     return BatchedState(learning_rate, learning_rate, infinity, zero, zero, zero, zero, reset_counter, zero, infinity)
 
 
@@ -156,17 +174,17 @@ def next_state(
     lowers = (moves & ~raise_due & (num_bad > parameters.patience)) | cut
     after = counted._replace(num_good=where(raise_due, 0, num_good), num_bad=where(lowers, 0, num_bad))
     raised, lowered = raises, lowers
-    if parameters.cooldown is not None:
-        cooling, warming = _stages(state, normal)
-        raised = raises | (warming & parameters.continues & may_increase)
-        lowered = lowers | (cooling & parameters.continues)
+    if (stages := parameters.stages) is not None:
+        cooling, warming = _in_stages(state, normal)
+        raised = raises | (warming & stages.continues & may_increase)
+        lowered = lowers | (cooling & stages.continues)
         after = after._replace(
-            warmup_counter=where(cut, 0, where(raises, parameters.warmup, after.warmup_counter)),
-            cooldown_counter=where(lowers, parameters.cooldown, after.cooldown_counter),
+            warmup_counter=where(cut, 0, where(raises, stages.warmup, after.warmup_counter)),
+            cooldown_counter=where(lowers, stages.cooldown, after.cooldown_counter),
         )
     after = _moved(parameters, after, raised, lowered)
     if parameters.resets is not None:
-        after = _reset(parameters, after, raised, lowered, lowers)
+        after = _reset(parameters.resets, parameters.min_lr, after, raised, lowered, lowers)
     return after if trips is None else chosen(trips, guarded(parameters, state), after)
 
 
@@ -185,7 +203,7 @@ def chosen(which: Array, states: BatchedState, others: BatchedState) -> BatchedS
     return BatchedState._make([one if one is other else where(which, one, other) for one, other in pairs])
 
 
-def _stages(state: BatchedState, normal: Array) -> tuple[Array, Array]:
+def _in_stages(state: BatchedState, normal: Array) -> tuple[Array, Array]:
     """Return which of those with a normal loss are in a cooldown, and which in a warmup."""
     cooling = normal & (state.cooldown_counter > 0)
     return cooling, normal & ~cooling & (state.warmup_counter > 0)
@@ -202,12 +220,11 @@ def _counted(
     slope = where(state.best < 0, parameters.slope_below_zero, parameters.slope_above_zero)
     better = loss < state.best * slope - parameters.offset
     counts, sets_best, no_good, no_bad = normal, better, None, None
-    if parameters.cooldown is not None:
-        cooling, warming = _stages(state, normal)
-        in_stage = cooling | warming
-        silent = in_stage & ~parameters.silences
+    if (stages := parameters.stages) is not None:
+        cooling, warming = _in_stages(state, normal)
+        silent = (cooling | warming) & ~stages.silences
         counts = normal & ~silent
-        sets_best = better & (~silent | parameters.continues)
+        sets_best = better & (~silent | stages.continues)
         no_good, no_bad = silent | cooling, silent | warming
         state = state._replace(
             cooldown_counter=state.cooldown_counter - 1 * cooling, warmup_counter=state.warmup_counter - 1 * warming
@@ -234,13 +251,15 @@ def _moved(parameters: BatchedParameters, state: BatchedState, up: Array, down: 
     return state._replace(learning_rate=rate)
 
 
-def _reset(parameters: BatchedParameters, state: BatchedState, up: Array, down: Array, lowers: Array) -> BatchedState:
+def _reset(
+    settings: BatchedResets, min_lr: Array, state: BatchedState, up: Array, down: Array, lowers: Array
+) -> BatchedState:
     """Return the states with the lowerings at the lower bound counted, and those reset that had enough of them."""
     xp = namespace(up)
     where = xp.where
-    at_floor = down & parameters.resets & ~(state.learning_rate > parameters.min_lr)
+    at_floor = down & settings.happen & ~(state.learning_rate > min_lr)
     resets = at_floor & ~(state.reset_counter > 1)
-    after = state._replace(reset_counter=where(up | resets, parameters.reset_start, state.reset_counter - 1 * at_floor))
+    after = state._replace(reset_counter=where(up | resets, settings.start, state.reset_counter - 1 * at_floor))
     if surely_none(resets):
         return after
     start = xp.minimum(state.initial_learning_rate, state.ceiling)

@@ -104,8 +104,11 @@ class BatchedRateController:
 
         Those that sweep, and those that roll back, have not given up, and decide once more at least.
         """
-        decides_again = self._plan.last_decision > self.step_count
-        return shared_tensor(self._sweeps.running | (decides_again & ~self._rollback_state.given_up))
+        restorable = self._sweeps.running
+        if self._rolls_back:
+            decides_again = self._plan.last_decision > self.step_count
+            restorable = restorable | (decides_again & ~self._rollback_state.given_up)
+        return shared_tensor(restorable)
 
     @np.errstate(all="ignore")
     def observe(self, losses: Tensor) -> Restoration | None:

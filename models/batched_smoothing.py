@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from greedylr.smoothing import DWARFS
 from models.device_arrays import Array, device_array, namespace, surely_none
 
@@ -28,7 +30,7 @@ class BatchedTrailingMeans:
         self._device = device
         self._keeps_errors = device_array(keeps_errors, "bool", device)
         self._rows = device_array(range(len(windows)), "int64", device)
-        self._ring = device_array([[0.0] * min(max(windows, default=1), most)] * len(windows), "float64", device)
+        self._ring = device_array(np.zeros((len(windows), min(max(windows), most))), "float64", device)
         self._total = device_array([0.0] * len(windows), "float64", device)
         self._pushed = device_array([0] * len(windows), "int64", device)
         self.set_windows(windows)

@@ -14,6 +14,7 @@ from greedylr.preset import Candidate
 from greedylr.rule import Stages
 from greedylr.schedules import Envelope, RelativeRule, Schedule
 from models.log_statistics import GroupStatistics
+from models.upper_bound import bounded
 
 COUNT = 8
 # Slots that the portfolio may take; the rest are made from the group's own statistics.
@@ -106,13 +107,19 @@ OUTLINES = (
 
 
 def candidates(
-    statistics: GroupStatistics, portfolio: Sequence[Candidate], fallback_rate: float, *, count: int = COUNT
+    statistics: GroupStatistics,
+    portfolio: Sequence[Candidate],
+    fallback_rate: float,
+    *,
+    largest_stable_rate: float | None = None,
+    count: int = COUNT,
 ) -> list[Candidate]:
     """Return candidates for a group: the best known configuration, the plain core, the portfolio's, and others.
 
     All start from the recommended rate of the group; where there is none, from its usual rate, else `fallback_rate`.
     The group's statistics set window, authority and upper bound. The best known configuration and the portfolio's are
-    taken as they were measured, so their bounds are not cut.
+    taken as they were measured, so the statistics do not cut their bounds. Where the workload tells the largest rate at
+    which it is stable, no candidate raises its rate above that.
 
     Parameters
     ----------
@@ -122,6 +129,8 @@ def candidates(
         Bundled presets as candidates, best first; at most three are used, and more where the support is not enough.
     fallback_rate
         > 0, a rate near which the workload trains.
+    largest_stable_rate
+        > 0, as the workload tells it (`WorkloadDescriptors.largest_stable_learning_rate`); None where it does not.
     count
         At least 2; the most that are returned.
 
@@ -152,7 +161,8 @@ def candidates(
         replace(each, learning_rate=rate, origin=f"portfolio; raced from the rate {source}") for each in portfolio
     ]
     slots = PORTFOLIO_SLOTS if statistics.enough else len(bundled)
-    return _without_twins([known, made[0], *bundled[:slots], *made[1:], *bundled[slots:]])[:count]
+    ordered = [known, made[0], *bundled[:slots], *made[1:], *bundled[slots:]]
+    return _without_twins([_bounded(each, largest_stable_rate) for each in ordered])[:count]
 
 
 def starting_rate(statistics: GroupStatistics, fallback_rate: float) -> tuple[float, str]:
@@ -206,6 +216,14 @@ def _factor(authority: float, moves: float) -> float:
 
 def _upper_bound(multiple: float, cap: float | None, rate: float) -> float:
     return multiple if cap is None else min(multiple, max(cap / rate, LEAST_HEADROOM))
+
+
+def _bounded(candidate: Candidate, largest_stable_rate: float | None) -> Candidate:
+    schedule = bounded(candidate.schedule, candidate.learning_rate, largest_stable_rate)
+    if schedule == candidate.schedule:
+        return candidate
+    origin = f"{candidate.origin}; not raised above {largest_stable_rate:.3g}, where the workload is no longer stable"
+    return replace(candidate, schedule=schedule, origin=origin)
 
 
 def _without_twins(ordered: list[Candidate]) -> list[Candidate]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from greedylr.preset import Candidate, content_hash
-from greedylr.schedules import CONTROLS, PRIMARY_CONTROL
+from greedylr.schedules import CONTROLS, PRIMARY_CONTROL, Schedule
 from greedylr.verdict import Verdict
 from models.budget_plan import Spending
 from models.candidates import COUNT
@@ -33,6 +33,7 @@ from models.tuned_controls import (
     tuned_controls,
     tuned_like_controls,
 )
+from models.upper_bound import bounded
 
 CHAMPION = "champion"
 
@@ -52,6 +53,8 @@ class Plan:
         How often a preset of the group has been put to the proof, this time included.
     usual_rate
         > 0, a rate near which the workload trains.
+    largest_stable_rate
+        > 0: the winner's rule does not raise its rate above it (`models.upper_bound`); None where it is not known.
     rivals
         By name: `models.comparison.INCUMBENT`, `CHAMPION`. One that is what the winner is (the champion again) is left
         out: nothing is compared with itself.
@@ -69,6 +72,7 @@ class Plan:
     own_workload: bool
     attempt: int
     usual_rate: float
+    largest_stable_rate: float | None = None
     rivals: Mapping[str, Rival]
     contenders: Mapping[str, Contender] = field(default_factory=lambda: CONTROL_CONTENDERS)
     max_seeds: int = LOOKS[-1]
@@ -140,7 +144,7 @@ def prove(candidates: Sequence[Candidate], train: Train, plan: Plan) -> Proof:
         candidates = [_from_rate_of_stand_in(candidate, controls.base_rate) for candidate in candidates]
     # The race reads the selection loss on the scale of the reporting loss: both splits are drawn from the same data.
     outcome = race(candidates, _racing(account), search_seeds(plan.group), scale=controls.scale)
-    winner = _with_tuned_rate(account, outcome.survivors[0], controls, plan.group)
+    winner = _with_tuned_rate(account, outcome.survivors[0], controls, plan)
     return _proved(account, winner, controls, plan, outcome)
 
 
@@ -171,7 +175,7 @@ def prove_preset(preset: Candidate, train: Train, plan: Plan, *, keep_rate: bool
     account = Account(train, plan.max_trainings - first_look)
     controls = tuned_controls(account, plan.contenders, plan.usual_rate, plan.group)
     if not keep_rate:
-        preset = _with_tuned_rate(account, preset, controls, plan.group)
+        preset = _with_tuned_rate(account, preset, controls, plan)
     return _proved(account, preset, controls, plan, None)
 
 
@@ -248,9 +252,13 @@ def true_rivals(plan: Plan, winner: Candidate) -> dict[str, Rival]:
     }
 
 
-def _with_tuned_rate(account: Account, preset: Candidate, controls: TunedControls, group: str) -> Candidate:
-    rate = tuned_like_controls(account, preset.name, preset.schedule, controls.grid, group)
-    return replace(preset, learning_rate=rate)
+def _with_tuned_rate(account: Account, preset: Candidate, controls: TunedControls, plan: Plan) -> Candidate:
+    def schedule_at(rate: float) -> Schedule:
+        # From a higher rate fewer multiples of it are stable, and each trial is one of what would be the preset.
+        return bounded(preset.schedule, rate, plan.largest_stable_rate)
+
+    rate = tuned_like_controls(account, preset.name, schedule_at, controls.grid, plan.group)
+    return replace(preset, learning_rate=rate, schedule=schedule_at(rate))
 
 
 def _from_rate_of_stand_in(candidate: Candidate, rate: float) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,12 +79,21 @@ def tuned_controls(train: Account, controls: Mapping[str, Contender], usual_rate
     return TunedControls(contenders=dict(controls), rates=rates, grid=tuple(grid), scale=scale)
 
 
-def tuned_like_controls(train: Account, name: str, schedule: Schedule, grid: Sequence[float], group: str) -> float:
+def tuned_like_controls(
+    train: Account, name: str, schedule_at: Callable[[float], Schedule], grid: Sequence[float], group: str
+) -> float:
     """Return the rate of a schedule that has as many trials for it as each control had, at the same rates.
 
     The grid is not extended for its sake: where its best rate lies on the edge, that is to its disadvantage.
+
+    Parameters
+    ----------
+    train, name, grid, group
+        What trains, what it is called, the controls' rates, and whose search seeds are taken.
+    schedule_at
+        The schedule that would start from a rate.
     """
-    configurations = [Configuration(name=name, schedule=schedule, learning_rate=rate) for rate in grid]
+    configurations = [Configuration(name=name, schedule=schedule_at(rate), learning_rate=rate) for rate in grid]
     made = train("tuning", configurations, search_seeds(group)[:TUNING_SEEDS])
     return tuned_rates(made.results)[name]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.image_datasets import mnist_all, mnist_digits
+from pipeline.matrix_datasets import orl_faces, reuters_counts
 from pipeline.table_datasets import (
     breast_cancer,
     diabetes,
@@ -20,6 +21,7 @@ from pipeline.table_datasets import (
     optical_digits,
     wine,
 )
+from pipeline.text_datasets import imdb_characters, imdb_words, python_characters, rotten_tomatoes_words
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,11 +62,17 @@ def content_hash(arrays: Arrays) -> str:
 DATASETS: dict[str, Callable[[], Arrays]] = {
     "mnist_digits": mnist_digits,
     "mnist_all": mnist_all,
+    "reuters_counts": reuters_counts,
+    "orl_faces": orl_faces,
     "breast_cancer": breast_cancer,
     "optical_digits": optical_digits,
     "wine": wine,
     "diamonds": diamonds,
     "diabetes": diabetes,
     "friedman": friedman,
+    "imdb_words": imdb_words,
+    "rotten_tomatoes_words": rotten_tomatoes_words,
+    "imdb_characters": imdb_characters,
+    "python_characters": python_characters,
     "noisy_quadratic": noisy_quadratic,
 }

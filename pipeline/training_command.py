@@ -73,7 +73,8 @@ class TrainingCommand:
             if "{" in argument or (words and argument.startswith("-") and argument != "-m"):
                 break
             words.append(argument)
-        return " ".join(words) or self.template
+        # Of a program's whole path the name: it goes into verdicts, which travel.
+        return " ".join([Path(word).name if Path(word).is_absolute() else word for word in words]) or self.template
 
 
 def split_command(template: str) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ RULES = {
                 "duckdb",
                 "matplotlib",
                 "mlflow",
+                "lda",
                 "mlxtend",
                 "numpy",
                 "polars",

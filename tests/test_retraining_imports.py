@@ -10,6 +10,7 @@ import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None  # makes its import raise ImportError
 import models.retraining.job, models.retraining.execution, models.retraining.child_program
+import models.retraining.job_program
 """
 
 

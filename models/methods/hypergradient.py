@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from greedylr.rule import require_choice, require_number
 from models.methods.method import Beginning, Step, Weights, inner_products, rows, spread
 from models.retraining.batched_optimizers import batched_optimizer
 
@@ -39,12 +40,17 @@ class HypergradientDescent:
         What has a rate of its own: the "run" (the paper's), each weight "tensor", or each "parameter" (both follow the
         same gradient, each rate its own component).
     beta_of_sgd, beta_of_adam
-        The rate at which the rates move, in starting rates.
+        >= 0: the rate at which the rates move, in starting rates.
     """
 
     per: Per
     beta_of_sgd: float = BETA_OF_SGD
     beta_of_adam: float = BETA_OF_ADAM
+
+    def __post_init__(self) -> None:
+        require_choice("per", self.per, get_args(Per))
+        for name in ("beta_of_sgd", "beta_of_adam"):
+            require_number(name, getattr(self, name), minimum=0.0)
 
     def __call__(self, beginning: Beginning) -> _Descent:
         """Return it at work."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from greedylr.rule import require_count, require_number
 from models.methods.decayed_objective import DecayedObjective
 from models.methods.method import Beginning, Step, Weights, inner_products, spread
 
@@ -42,13 +43,13 @@ class LineSearch:
     growth
         >= 1: what the rate is raised by, over an epoch, before each search.
     epochs
-        > 0: epochs of a run. Workloads do not say how many batches an epoch has, and some have none, so that an epoch
+        >= 1: epochs of a run. Workloads do not say how many batches an epoch has, and some have none, so that an epoch
         is a tenth of the run.
     maximum
         >= 1, in starting rates.
     most_trials
-        Where so many rates were refused the replica stays where it is for this batch, and the next search begins where
-        this one did. (The authors' code then takes a step of 1e-6, accepted or not.)
+        >= 1. Where so many rates were refused the replica stays where it is for this batch, and the next search begins
+        where this one did. (The authors' code then takes a step of 1e-6, accepted or not.)
     """
 
     c: float = 0.1
@@ -57,6 +58,16 @@ class LineSearch:
     epochs: int = 10
     maximum: float = 10.0
     most_trials: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("c", "reduction"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must lie in (0, 1), got {value!r}; the authors' are c=0.1 and reduction=0.9")
+        for name in ("growth", "maximum"):
+            require_number(name, getattr(self, name), minimum=1.0)
+        for name in ("epochs", "most_trials"):
+            require_count(name, getattr(self, name), minimum=1)
 
     def __call__(self, beginning: Beginning) -> Searches:
         """Return it at work."""

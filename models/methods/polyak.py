@@ -11,6 +11,7 @@ never negative do not fall below. It trains by plain SGD, whatever the workload'
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,10 @@ class PolyakStep:
     """
 
     c: float = C
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.c) and self.c > 0):
+            raise ValueError(f"c must be finite and > 0, got {self.c!r}; the authors' is {C:g}")
 
     def __call__(self, beginning: Beginning) -> _Steps:
         """Return it at work."""

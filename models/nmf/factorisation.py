@@ -13,9 +13,12 @@ def half_squared_error(values: Floats, loadings: Floats, parts: Floats) -> float
     return 0.5 * float(np.sum((values - loadings @ parts) ** 2))
 
 
-def gradients(values: Floats, loadings: Floats, parts: Floats) -> tuple[Floats, Floats]:
-    """Return the gradients for the loadings, -R Hᵀ, and for the parts, -Wᵀ R, with the residual R = V - W H."""
-    residual = values - loadings @ parts
+def gradients(values: Floats, loadings: Floats, parts: Floats, weights: Floats | float = 1.0) -> tuple[Floats, Floats]:
+    """Return the gradients for the loadings, -R Hᵀ, and for the parts, -Wᵀ R, with the residual R = V - W H.
+
+    With `weights` of 0 and 1 in the shape of V, only entries with 1 count.
+    """
+    residual = (values - loadings @ parts) * weights
     return -residual @ parts.T, -loadings.T @ residual
 
 

@@ -17,13 +17,13 @@ def largest_stable_learning_rate(values: Floats, loadings: Floats, parts: Floats
         |D H + W E|² <= (|W|₂² + |H|₂²) (|D|² + |E|²),    2 |<R, D E>| <= |R|₂ (|D|² + |E|²),
 
     so its curvature where the step begins is at most M = |W|₂² + |H|₂² + |R|₂, and the bound is 2 / M. Without the
-    residual it is wrong: where both factors are near zero, -2 <R, D E> is all the curvature there is, and f rises at half
-    of it.
+    residual it is wrong: where both factors are near zero, -2 <R, D E> is all the curvature there is, and f rises at
+    half of it.
 
     Along the step f is quartic, so the curvature at its beginning is no proof. For factors of one row, column and rank
     the bound follows from `first_rise` by arithmetic; for larger ones it is what is observed: a search by gradient for
-    W, H and V of up to 5 x 5 x 5 with a rise below it came as near as 0.05 % and found none. Projected steps are tested,
-    not derived.
+    W, H and V of up to 5 x 5 x 5 with a rise below it came as near as 0.05 % and found none. Projected steps are
+    tested, not derived.
 
     Raises
     ------

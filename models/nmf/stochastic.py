@@ -28,7 +28,7 @@ class SecondMoment:
         """Batches of `batch_size` of `total` terms without replacement, each weighted with total / batch_size.
 
         A term is in a batch with p = b / N, two different ones with q = b (b - 1) / (N (N - 1)), so own = (p - q) / p²
-        and pair = q / p². For rows these are the rows; for entries all entries of V, though a row of W sees its own only.
+        and pair = q / p². For rows these are the rows; for entries all of V, though a row of W sees its own only.
         """
         if not 1 <= batch_size <= total:
             raise ValueError(f"batch_size must lie in 1 .. total = {total}, got {batch_size}")
@@ -45,19 +45,19 @@ class SecondMoment:
 
 
 def largest_stable_learning_rate(vectors: Floats, moment: SecondMoment, *, momentum: float = 0.0) -> float:
-    """Return the constant rate below which the second moments of the distance to the optimum shrink, unprojected.
+    """Return the constant rate below which second moments of the distance to the optimum shrink, unprojected.
 
-    Near the optimum of one factor a batch step multiplies the distance by I - rate A_B, plus noise of mean zero: descent
-    at every step is impossible, and what can be asked for is that second moments stay bounded. They do if and only if the
-    spectral radius of T = E[(I - rate A_B) (x) (I - rate A_B)] is below 1. T maps positive semidefinite X to such, so its
-    spectral radius is an eigenvalue (Krein & Rutman), and with
+    Near the optimum of one factor a batch step multiplies the distance by I - rate A_B, plus noise of mean zero:
+    descent at every step is impossible, and what can be asked for is that second moments stay bounded. They do if and
+    only if the spectral radius of T = E[(I - rate A_B) (x) (I - rate A_B)] is below 1. T maps positive semidefinite X
+    to such, so its spectral radius is an eigenvalue (Krein & Rutman), and with
 
         K = A (x) I + I (x) A,    N = E[A_B (x) A_B],    T = I - rate K + rate² N
 
     it is below 1 exactly for 0 < rate < 1 / λ_max(K⁻¹ N). With all terms in each batch that is 2 / |A|₂.
 
-    With heavy-ball momentum μ the pair of distance and the one before it has second moments X and Y. Let X be stationary
-    and eliminate Y, in the basis where A is diagonal with λ: at the edge of stability
+    With heavy-ball momentum μ the pair of distance and the one before it has second moments X and Y. Let X be
+    stationary and eliminate Y, in the basis where A is diagonal with λ: at the edge of stability
 
         rate (N - C) X = (1 - μ) K X,    C_ij = μ (λ_i² + λ_j² - 2 μ λ_i λ_j) / (1 - μ²),
 

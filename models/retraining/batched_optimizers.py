@@ -76,7 +76,9 @@ class BatchedSGD:
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
         if self.momentum == 0:
             return gradient
-        buffer = self.state.of(name, gradient).mul_(self.momentum).add_(gradient)
+        buffer = self.state.of(name, gradient)
+        # One pass over memory, which is what a step of many replicas waits for.
+        torch.add(gradient, buffer, alpha=self.momentum, out=buffer)
         return gradient.add(buffer, alpha=self.momentum) if self.nesterov else buffer
 
 

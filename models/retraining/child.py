@@ -128,6 +128,8 @@ def _failure(folder: Path, job: Job, status: int) -> Exception:
         failure = parse((folder / FAILURE_FILE).read_text(encoding="utf-8"))
         return (ValueError if failure["kind"] == "job" else WorkloadFailedError)(failure["message"])
     how = f"was killed by signal {-status}" if status < 0 else f"ended its process with exit status {status}"
+    if status == -signal.SIGKILL:
+        how += " (which is what a system does where memory runs out)"
     lines = (folder / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace").splitlines()[-OUTPUT_LINES:]
     return WorkloadFailedError(
         "\n  ".join([f"{job.workload.label} {how} before it was done; its last output:", *lines])

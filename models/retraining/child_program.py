@@ -14,7 +14,7 @@ from models.retraining.child import FAILURE_FILE, PROGRESS_FILE
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.execution import require_device, run_folder
 from models.retraining.failure import Failure, explained
-from models.retraining.job import RESULT_FILE, Job, read_job
+from models.retraining.job import RESULT_FILE, Job, JobResult, read_job
 from models.retraining.replica_count import Progress
 from models.retraining.user_code import import_factory, imported_code
 
@@ -24,12 +24,14 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> None:
     """Run the job of the folder given as the only argument; exit status 1 where it fails."""
     folder = Path(arguments[0]).resolve()
-    if run_explained(folder, _ProgressFile(folder / PROGRESS_FILE)) is not None:
+    if isinstance(run_explained(folder, _ProgressFile(folder / PROGRESS_FILE)), Failure):
         sys.exit(1)
 
 
-def run_explained(folder: Path, progress: Progress) -> Failure | None:
-    """Run the job of a folder; where it fails, return why and write it into `failure.json`.
+def run_explained(folder: Path, progress: Progress) -> JobResult | Failure:
+    """Run the job of a folder and return its result; where it fails, return why and write it into `failure.json`.
+
+    Afterwards no module of ours can be imported, nor its types looked up, where the workload was a user's own.
 
     Raises
     ------
@@ -40,24 +42,22 @@ def run_explained(folder: Path, progress: Progress) -> Failure | None:
         (folder / name).unlink(missing_ok=True)
     job, _ = read_job(folder)
     try:
-        _run(folder, job, progress)
+        return _run(folder, job, progress)
     except (Exception, SystemExit) as error:  # the isolation border of one workload
         failure = explained(error, job.workload)
         expected = failure.kind == "job" or isinstance(error, WorkloadFailedError)
         logger.error("the job of %s failed: %s", folder, failure.message, exc_info=None if expected else error)
         _write_atomically(folder / FAILURE_FILE, json.dumps(encode(failure)))
         return failure
-    return None
 
 
-def _run(folder: Path, job: Job, progress: Progress) -> None:
+def _run(folder: Path, job: Job, progress: Progress) -> JobResult:
     require_device(job.device)
     if job.workload.factory is None:
-        run_folder(folder, progress=progress)
-        return
+        return run_folder(folder, progress=progress)
     root = Path(str(job.workload.root))
     factory = import_factory(job.workload.factory, root)
-    run_folder(folder, factory=factory, code=imported_code(root), progress=progress)
+    return run_folder(folder, factory=factory, code=imported_code(root), progress=progress)
 
 
 class _ProgressFile:

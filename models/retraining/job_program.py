@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.retraining.child_program import run_explained
-from models.retraining.job import JOB_FILE, RESULT_FILE, read_result
+from models.retraining.failure import Failure
+from models.retraining.job import JOB_FILE, RESULT_FILE
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -32,13 +33,12 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     folder = Path(arguments[0]).resolve()
     try:
-        failure = run_explained(folder, ProgressLines(logger.info))
+        result = run_explained(folder, ProgressLines(logger.info))
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
-    if failure is not None:
+    if isinstance(result, Failure):
         return 1
-    result = read_result(folder)
     logger.info("done in %.1f device-seconds: %s", result.device_seconds, folder / RESULT_FILE)
     return 0
 

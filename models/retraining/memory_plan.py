@@ -12,25 +12,32 @@ from models.retraining.free_memory import free_bytes
 
 logger = logging.getLogger(__name__)
 
-# What is free now is not all ours: others take some, and single operations need more than their results.
-SHARE_OF_FREE = 0.7
+# What is free now is not all ours: others take some, and operations need more than their results. A process grew by
+# 1.9 times what its tensors took on a CPU, where what is too much is not refused but ends the process.
+SHARE_ON_CPU, SHARE_ON_ACCELERATOR = 0.5, 0.8
 
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 
 
-def replicas_that_fit(free: int, *, one: int, two: int) -> int:
+def usable_bytes(device: str) -> int:
+    """Return how much of a device's free memory tensors may take."""
+    share = SHARE_ON_CPU if torch.device(device).type == "cpu" else SHARE_ON_ACCELERATOR
+    return int(share * free_bytes(device))
+
+
+def replicas_that_fit(usable: int, *, one: int, two: int) -> int:
     """Return how many replicas fit into memory; 1 where not even one seems to, which is then found out by trying.
 
     Parameters
     ----------
-    free
-        Bytes.
+    usable
+        Bytes that they may take.
     one, two
         Bytes that one replica and two of them held at most: their difference is a replica's own part, and the rest is
         what replicas share.
     """
     each = max(1, two - one)
-    return max(1, 1 + (int(SHARE_OF_FREE * free) - one) // each)
+    return max(1, 1 + (usable - one) // each)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -25,17 +25,18 @@ def peak_bytes(device: str, run: Callable[[], object]) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         run()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    with _LivingStorages() as living:
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    living = _LivingStorages()
+    with living:
         run()
     return living.peak
 
 
-class _LivingStorages(TorchDispatchMode):
+class _LivingStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows each storage from the operation that made it to its end; a view has the storage of its origin."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
         self._living: dict[int, weakref.ref[torch.UntypedStorage]] = {}

@@ -34,8 +34,11 @@ class ReplicaState:
 
 
 def finite_replicas(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Return of which replicas all numbers are finite, (n,) bool; does not wait for the device."""
+    """Return of which replicas all numbers are finite, (n,) bool."""
     rows = [tensor.reshape(len(tensor), -1) for tensor in tensors.values()]
-    # Highest and lowest in two passes: each takes a fraction of the time of a flag a number, and NaN wins both.
+    finite = torch.stack([row.sum(1).double() for row in rows]).isfinite().all(0)
+    if bool(finite.all()):
+        return finite
+    # A sum may overflow though nothing in it has. NaN wins both of these; a flag a number would take ten times as long.
     extremes = torch.stack([extreme.double() for row in rows for extreme in (row.amax(1), row.amin(1))])
     return extremes.isfinite().all(0)

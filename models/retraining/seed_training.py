@@ -16,9 +16,8 @@ from greedylr.schedules import ResolvedSchedule, Schedule
 from greedylr.workload import Workload
 from models.retraining.device_clock import DeviceClock
 from models.retraining.errors import WorkloadFailedError
-from models.retraining.free_memory import free_bytes
 from models.retraining.job import Job
-from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit, too_large
+from models.retraining.memory_plan import MemoryPlan, is_out_of_memory, replicas_that_fit, too_large, usable_bytes
 from models.retraining.methods import METHODS, Method
 from models.retraining.partial_results import FinishedChunk, PartialResults
 from models.retraining.peak_memory import peak_bytes
@@ -197,17 +196,24 @@ class _SeedTraining:
             return 1
         job = self._under_way.job
         fastest = replicas_for_speed(self._workload, job.device)
-        wanted = min(fastest, sum(each.method == method for each in job.configurations))
+        schedules = [
+            schedule
+            for schedule, each in zip(self._schedules, job.configurations, strict=True)
+            if each.method == method
+        ]
+        wanted = min(fastest, len(schedules))
         if wanted == 1:
             return fastest
-        free = free_bytes(job.device) // self._under_way.side_by_side
+        usable = usable_bytes(job.device) // self._under_way.side_by_side
         with self._under_way.clock.spending():
             one, two = (peak_bytes(job.device, partial(self._pilot, method, replicas)) for replicas in (1, 2))
-        fitting = replicas_that_fit(free, one=one, two=two)
+        # A pilot has nothing to go back to.
+        snapshot = snapshot_bytes(self._workload, schedules)
+        fitting = replicas_that_fit(usable, one=one + snapshot, two=two + 2 * snapshot)
         if fitting < wanted:
             logger.warning(
-                "%s: %d replicas at once instead of %d: each takes %.0f MiB, and %.0f MiB are free on %s",
-                *(job.workload.label, fitting, wanted, (two - one) / 2**20, free / 2**20, job.device),
+                "%s: %d replicas at once instead of %d: each takes %.0f MiB, and they may take %.0f MiB of %s",
+                *(job.workload.label, fitting, wanted, (two - one + snapshot) / 2**20, usable / 2**20, job.device),
             )
         return min(fastest, fitting)
 
@@ -229,9 +235,20 @@ def even_share(waiting: int, at_once: int) -> int:
 
 def replicas_for_speed(workload: Workload, device: str) -> int:
     """Return how many replicas of a workload a program trains fastest on a device."""
-    weight_bytes = sum(weight.numel() * weight.element_size() for weight in workload.parameters().values())
     factor = 1 if torch.device(device).type == "cpu" else ACCELERATOR_FACTOR
-    return max(1, min(MOST_REPLICAS, MOST_WEIGHT_BYTES // weight_bytes)) * factor
+    return max(1, min(MOST_REPLICAS, MOST_WEIGHT_BYTES // _weight_bytes(workload))) * factor
+
+
+def snapshot_bytes(workload: Workload, schedules: Sequence[ResolvedSchedule]) -> int:
+    """Return what a replica keeps to go back to, where one of the schedules does: its weights and optimizer state."""
+    if not any(schedule.restores for schedule in schedules):
+        return 0
+    copies = 2 if workload.descriptors.optimizer == "sgd" else 3
+    return copies * _weight_bytes(workload)
+
+
+def _weight_bytes(workload: Workload) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in workload.parameters().values())
 
 
 @contextmanager

@@ -12,6 +12,11 @@ def one_hot_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     return (logits.logsumexp(-1) - (logits * classes).sum(-1)).mean()
 
 
+def class_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the mean cross-entropy of classes (...) under logits (..., n_classes), in nats."""
+    return (logits.logsumexp(-1) - logits.gather(-1, classes.unsqueeze(-1)).squeeze(-1)).mean()
+
+
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy of labels in [0, 1] under logits of 1, of one shape, in nats."""
     return (softplus(logits) - labels.to(logits.dtype) * logits).mean()

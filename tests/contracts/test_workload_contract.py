@@ -106,12 +106,15 @@ def test_no_example_is_in_two_splits(workload: Workload) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_loss_falls_at_the_usual_rate(name: str, workload: Workload) -> None:
-    steps = 150 if REFERENCES[name].parameters < CHEAP_PARAMETERS else 60
+    steps, share = (150 if REFERENCES[name].parameters < CHEAP_PARAMETERS else 100), 0.8
+    if workload.descriptors.task == "text classification":
+        # Few of its words tell what a review thinks: the loss falls slowly, and not far below that of guessing.
+        steps, share = 300, 0.9
     record = train_batched(workload, [CONTROLS["cosine"].resolve(steps)], [workload.descriptors.usual_learning_rate])
     initial = workload.parameters()
-    assert record.losses[-10:].mean() < 0.8 * record.losses[:10].mean()
-    assert record.selection_loss[0] < 0.8 * float(workload.evaluate(initial, "selection"))
-    assert record.reporting_loss[0] < 0.8 * float(workload.evaluate(initial, "reporting"))
+    assert record.losses[-10:].mean() < share * record.losses[:10].mean()
+    assert record.selection_loss[0] < share * float(workload.evaluate(initial, "selection"))
+    assert record.reporting_loss[0] < share * float(workload.evaluate(initial, "reporting"))
     assert record.diverged_step.tolist() == [-1]
 
 

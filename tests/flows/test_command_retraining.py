@@ -1,8 +1,10 @@
 """A group's command behind the interface of every retraining: real processes, one for each configuration and seed."""
 
 import logging
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, TRAINING
+from parabola_command import ROOT, TRAINING
 
 from flows.group_workload import named_workload
 from flows.retraining import Retrainer
@@ -125,6 +127,25 @@ def test_runs_side_by_side_give_what_they_give_one_by_one(road: MakeRoad) -> Non
     assert side_by_side.reporting_loss.tolist() == one_by_one.reporting_loss.tolist()
 
 
+def test_an_interrupted_retraining_leaves_no_process_and_keeps_what_was_finished(road: MakeRoad) -> None:
+    here = road(options="slow-4", parallel=2)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        pid = here.root / "pid"
+        if what.endswith(": test"):
+            while not (pid.is_file() and pid.read_text()):
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrainer(replace(here, report=interrupt))("test", [COSINE], (3, 5, 4))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((here.root / "pid").read_text()), 0)
+    before = ran(here)
+    retrainer(here)("test", [COSINE], (3, 5))
+    assert ran(here) == before
+
+
 def test_a_run_that_diverged_is_the_worst_and_no_failure(road: MakeRoad) -> None:
     wild = Configuration(name="constant", schedule=CONTROLS["constant"], learning_rate=1e5)
     results = retrainer(road())("test", [wild, COSINE], SEEDS).results
@@ -213,6 +234,7 @@ def test_a_command_that_does_not_follow_its_seed_is_warned_of(road: MakeRoad, ca
 def test_a_command_says_nothing_of_its_usual_rate(road: MakeRoad) -> None:
     with pytest.raises(ValueError, match=f"groups.{GROUP}.learning_rate must be given where the logs know no rate"):
         retrainer(road()).usual_rate()
+    assert retrainer(road()).largest_stable_rate is None
 
 
 def test_a_command_belongs_to_the_family_of_its_group(road: MakeRoad) -> None:

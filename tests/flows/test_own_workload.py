@@ -79,7 +79,7 @@ def story(
     seen["again"] = greedylr(root, "run")
     seen["again: jobs"] = finished_jobs(root)
     learned = learn(road, GROUP)
-    seen["usual rate"] = Retrainer(road, GROUP, group_workload(road, GROUP, learned)).usual_rate()
+    seen["usual rate"] = Retrainer(road, GROUP, group_workload(road, GROUP, learned)).descriptors().usual_learning_rate
     network = root / "models" / "network.py"
     network.write_text(network.read_text().replace("torch.randn(5", "0.5 * torch.randn(5"))
     seen["code changed"] = greedylr(root, "run", "--dry-run")

@@ -52,7 +52,9 @@ def random_losses(generator: random.Random) -> list[float]:
 
 def as_tensors(arrays: Any) -> Any:
     """As they are on an accelerator."""
-    return arrays._make(None if array is None else torch.from_numpy(array) for array in arrays)
+    if isinstance(arrays, tuple):
+        return type(arrays)(*map(as_tensors, arrays))
+    return None if arrays is None else torch.from_numpy(arrays)
 
 
 def as_rows(parameters: batched_rule.BatchedParameters, state: batched_rule.BatchedState) -> list[tuple[float, ...]]:

@@ -11,7 +11,7 @@ from greedylr.schedules import CONTROLS, Schedule
 from greedylr.workload import Split, WorkloadDescriptors
 from models.retraining.batched_training import train_batched
 from models.retraining.single_training import train_singly
-from models.workloads.digits_nmf import DigitsNMF
+from models.workloads.digits_nmf import digits_nmf
 
 
 class Parabola:
@@ -85,7 +85,7 @@ def test_final_evaluation_that_overflows_is_a_divergence_at_the_end(train: Any) 
 
 
 def test_replica_that_diverges_touches_no_other(digits: Mapping[str, NDArray[Any]]) -> None:
-    workload = DigitsNMF(1, "cpu", digits)
+    workload = digits_nmf(1, "cpu", digits)
     names = ["cosine", "greedy_smooth50_anneal", "plateau"]
     schedules = [CONTROLS[name].resolve(80) for name in names]
     rates = [3.0, 10.0, 30.0]
@@ -98,7 +98,7 @@ def test_replica_that_diverges_touches_no_other(digits: Mapping[str, NDArray[Any
 
 
 def test_divergence_is_found_at_the_same_step_as_one_by_one(digits: Mapping[str, NDArray[Any]]) -> None:
-    workload = DigitsNMF(1, "cpu", digits)
+    workload = digits_nmf(1, "cpu", digits)
     schedules, rates = [CONTROLS["constant"].resolve(80)] * 3, [3.0, 1e3, 1e6]
     batched = train_batched(workload, schedules, rates, dtype=torch.float64)
     single = train_singly(workload, schedules, rates, dtype=torch.float64)

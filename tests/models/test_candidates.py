@@ -116,6 +116,26 @@ def test_the_upper_bound_is_cut_by_the_stability_cap() -> None:
     assert {rule_of(each).max_lr for each in candidates(tight, [], fallback_rate=0.1)[1:]} == {2.0}
 
 
+def test_no_candidate_raises_its_rate_above_what_the_workload_is_stable_at() -> None:
+    for statistics in (KNOWN, UNKNOWN):
+        for largest in (0.3, 0.7, 2.5):
+            made = candidates(statistics, BUNDLED, fallback_rate=0.1, largest_stable_rate=largest)
+            assert len(made) == 8
+            for each in made:
+                assert each.learning_rate * rule_of(each).max_lr <= largest
+    made = candidates(KNOWN, BUNDLED, fallback_rate=0.1, largest_stable_rate=0.7)
+    assert made[0].origin.endswith("not raised above 0.7, where the workload is no longer stable")
+
+
+def test_a_start_above_what_the_workload_is_stable_at_is_never_raised() -> None:
+    made = candidates(KNOWN, BUNDLED, fallback_rate=0.1, largest_stable_rate=0.05)
+    assert {(each.learning_rate, rule_of(each).max_lr) for each in made} == {(0.2, 1.0)}
+
+
+def test_a_workload_that_is_stable_far_above_changes_nothing() -> None:
+    assert candidates(KNOWN, BUNDLED, 0.1, largest_stable_rate=100.0) == candidates(KNOWN, BUNDLED, 0.1)
+
+
 @pytest.mark.parametrize(
     ("statistics", "rate", "source"),
     [

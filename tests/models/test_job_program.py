@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from greedylr.strict_json import parse
 from models.retraining.job import Configuration, Job, WorkloadReference, read_result, write_job
 from models.retraining.job_program import ProgressLines, main
 
+ROOT = Path(__file__).resolve().parents[2]
 COSINE = Configuration(name="cosine", schedule=CONTROLS["cosine"], learning_rate=0.1)
 PLATEAU = Configuration(name="plateau", schedule=CONTROLS["plateau"], learning_rate=0.1)
 JOB = Job(workload=WorkloadReference(reference="mnist-mlp"), total_steps=4, configurations=(COSINE,))
@@ -34,6 +37,40 @@ def test_job_that_fails_has_the_status_1_and_leaves_the_reason(tmp_path: Path, d
     failure = parse((tmp_path / "failure.json").read_text())
     assert failure["kind"] == "job"
     assert failure["message"].startswith("configuration 'plateau': a run must have at least")
+
+
+USERS = """
+import torch
+from greedylr.workload import WorkloadDescriptors
+
+class Slope:
+    batched = True
+    descriptors = WorkloadDescriptors(name="s", family="own", total_steps=4, batch_size=1, usual_learning_rate=0.1)
+    def parameters(self):
+        return {"w": torch.zeros(1)}
+    def batch(self, step):
+        return torch.ones(1)
+    def training_loss(self, parameters, batch):
+        return (parameters["w"] - batch).square().mean()
+    def evaluate(self, parameters, split):
+        return (parameters["w"] - (2 if split == "selection" else 3)).square().mean()
+    def project(self, parameters):
+        return parameters
+
+def workload(seed, device):
+    return Slope()
+"""
+
+
+def test_users_workload_is_run_as_a_program_too(tmp_path: Path) -> None:
+    (tmp_path / "training.py").write_text(USERS)
+    reference = WorkloadReference(factory="training.py:workload", root=str(tmp_path))
+    write_job(tmp_path / "job", Job(workload=reference, configurations=(COSINE,)))
+    command = [sys.executable, "-m", "models.retraining.job", str(tmp_path / "job")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].endswith("result.json")
 
 
 @pytest.mark.parametrize("arguments", [[], ["no/such/folder"], ["one", "two"]])

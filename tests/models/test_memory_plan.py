@@ -8,18 +8,10 @@ MIB = 2**20
 FAR_TOO_MUCH = 2**50
 
 
-@pytest.mark.parametrize(
-    ("free", "replicas"),
-    [
-        # 70 of 100 MiB are taken: 20 shared, and 5 a replica.
-        (100 * MIB, 10),
-        (50 * MIB, 3),
-        (30 * MIB, 1),
-        (1 * MIB, 1),
-    ],
-)
-def test_replicas_fill_a_share_of_what_is_free(free: int, replicas: int) -> None:
-    assert replicas_that_fit(free, one=25 * MIB, two=30 * MIB) == replicas
+@pytest.mark.parametrize(("usable", "replicas"), [(70, 10), (69, 9), (30, 2), (29, 1), (1, 1)])
+def test_as_many_replicas_as_fit_beside_what_they_share(usable: int, replicas: int) -> None:
+    # 20 MiB are shared, and a replica takes 5.
+    assert replicas_that_fit(usable * MIB, one=25 * MIB, two=30 * MIB) == replicas
 
 
 def test_torch_and_numpy_out_of_memory_are_told_from_other_errors() -> None:

@@ -9,6 +9,9 @@ from toy_workloads import Bowl, OneByOne
 from greedylr.schedules import CONTROLS, Envelope, Schedule
 from greedylr.workload import Workload
 from models.contenders import CONTENDERS, METHOD_CONTENDERS
+from models.methods.hypergradient import HypergradientDescent
+from models.methods.line_search import LineSearch
+from models.methods.polyak import PolyakStep
 from models.retraining.execution import run_job
 from models.retraining.job import Configuration, Job, WorkloadReference
 from models.retraining.methods import ONE_BY_ONE, Method
@@ -79,6 +82,23 @@ def test_loss_falls_by_every_method(method: Method, workload: Workload) -> None:
 def test_method_with_a_schedule_that_it_does_not_follow_is_refused(method: Any, schedule: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Configuration(name="a", schedule=schedule, learning_rate=0.1, method=method)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LineSearch(c=1.0), r"c must lie in \(0, 1\), got 1.0; the authors' are c=0.1"),
+        (lambda: LineSearch(reduction=0.0), r"reduction must lie in \(0, 1\), got 0.0"),
+        (lambda: LineSearch(growth=0.5), "growth must be a finite number >= 1, got 0.5"),
+        (lambda: LineSearch(most_trials=0), "most_trials must be an integer >= 1, got 0"),
+        (lambda: PolyakStep(c=0.0), "c must be finite and > 0, got 0.0; the authors' is 0.5"),
+        (lambda: HypergradientDescent(per="layer"), "per must be one of 'run', 'tensor', 'parameter', got 'layer'"),
+        (lambda: HypergradientDescent(per="run", beta_of_sgd=-1.0), "beta_of_sgd must be a finite number >= 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_schedule_free_is_evaluated_at_the_average_of_its_iterates() -> None:

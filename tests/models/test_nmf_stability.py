@@ -1,4 +1,4 @@
-"""The largest stable rates of matrix factorisation, from both sides, on thirty random instances of 12 x 8 and rank 3."""
+"""The largest stable rates of matrix factorisation, from both sides, on thirty instances of 12 x 8, rank 3."""
 
 import itertools
 import math
@@ -73,7 +73,7 @@ def test_torch_sgd_with_momentum_is_stable_up_to_the_bound(momentum: float, fact
     optimizer = torch.optim.SGD([loadings], lr=rate, momentum=momentum)
     for _ in range(2000):
         optimizer.zero_grad()
-        (0.5 * (loadings @ torch.from_numpy(parts)).square().sum()).backward()
+        (0.5 * (loadings @ torch.from_numpy(parts)).square().sum()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     product = float((loadings.detach() @ torch.from_numpy(parts)).norm())
     assert (product > 1e3) if grows else (product < 1e-3)
@@ -158,7 +158,7 @@ def test_second_moments_shrink_below_the_stochastic_bound_and_grow_above(batch_s
 
 def test_the_stochastic_bound_is_where_bisection_finds_the_spectral_radius_at_one() -> None:
     loadings = INSTANCES[3][1]
-    low, high = 0.0, 2 / np.linalg.norm(loadings, 2) ** 2
+    low, high = 0.0, 2 / float(np.linalg.norm(loadings, 2)) ** 2
     for _ in range(40):
         middle = (low + high) / 2
         radius = np.abs(np.linalg.eigvals(second_moment_map(loadings, 3, middle, 0.0))).max()
@@ -224,7 +224,7 @@ def test_the_bound_of_descent_in_expectation_is_sharp_for_one_column(factor: flo
 
 def test_no_rate_lowers_the_expected_loss_at_the_optimum_of_a_factor() -> None:
     values, loadings, _ = INSTANCES[0]
-    best = np.linalg.lstsq(loadings, values, rcond=None)[0]
+    best = np.asarray(np.linalg.lstsq(loadings, values, rcond=None)[0], dtype=np.float64)
     gradient, noise = expected_descent.gradient_and_noise(values, loadings, best, batch_size=3)
     assert gradient == pytest.approx(0, abs=1e-20)
     assert noise > 0.01

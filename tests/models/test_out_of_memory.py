@@ -10,7 +10,7 @@ from models.retraining.job import Configuration, Job, JobResult, WorkloadReferen
 
 REPLICAS = 16
 
-# A replica takes three tensors of (rows, 1024) floats or so: some 60 MiB with 5,000 rows, where 500 are left to take.
+# A replica takes three tensors of (rows, 1024) floats or so: some 60 MiB with 5,000 rows, where 500 are left.
 HUNGRY = """
 import os, pathlib, resource
 import torch

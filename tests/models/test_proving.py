@@ -4,11 +4,12 @@ from collections import Counter
 
 import pytest
 
-from greedylr.schedules import CONTROLS
+from greedylr.schedules import CONTROLS, RelativeRule
 from models.comparison import INCUMBENT
 from models.contenders import contenders
 from models.fresh_comparison import PRESET, Rival
 from models.proving import CHAMPION, Proof, expected_trainings, prove, prove_preset
+from models.retraining.job import Configuration
 from tests.models.loss_table import HALF, Curve, Table, made, plan
 
 
@@ -275,3 +276,16 @@ def test_preset_is_compared_with_the_contenders_that_were_asked_for_and_with_no_
 def test_contenders_without_the_primary_control_are_refused() -> None:
     with pytest.raises(ValueError, match=r"contenders must hold 'cosine', .*, got 'linear'; add it"):
         plan(contenders=contenders(["linear"]))
+
+
+def test_the_winner_is_tuned_and_compared_within_what_the_workload_is_stable_at() -> None:
+    table = Table()
+    proof = prove(made(), table, plan(largest_stable_rate=0.5))
+    assert proof.winner.learning_rate == pytest.approx(0.1 * HALF)
+    tried = [each for each in table.configurations("tuning") if each.name == proof.winner.name]
+    final = Configuration(name="winner", schedule=proof.winner.schedule, learning_rate=proof.winner.learning_rate)
+    for each in (*tried, final):
+        assert isinstance(each.schedule.rule, RelativeRule)
+        assert each.learning_rate * each.schedule.rule.max_lr == pytest.approx(
+            max(each.learning_rate, min(0.5, 10 * each.learning_rate))
+        )

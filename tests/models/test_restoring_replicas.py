@@ -17,15 +17,14 @@ from greedylr.rate_controller import RateController
 from greedylr.rollback import Rollback
 from greedylr.rule import GreedyLRParameters
 from greedylr.schedules import CONTROLS, Envelope, RelativeRule, ResolvedSchedule, Schedule
-from greedylr.workload import Split, WorkloadDescriptors
+from greedylr.workload import Split, Workload, WorkloadDescriptors
 from models.batched_schedule import Restoration
 from models.retraining.batched_snapshots import BatchedSnapshots
 from models.retraining.batched_training import train_batched
 from models.retraining.replica_state import ReplicaState, finite_replicas
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import TrainingRecord
-from models.workloads.digits_nmf import DigitsNMF
-from models.workloads.mnist_mlp import MnistMLP
+from models.workloads.reference import REFERENCES
 
 STEPS = 200
 RULE = RelativeRule(factor=0.7, increase_factor=0.85, interval=0.01, window=0.02)
@@ -50,33 +49,50 @@ def events_of(schedule: ResolvedSchedule, rate: float, losses: NDArray[np.float6
     return events
 
 
-@pytest.mark.parametrize(
-    ("make", "changes"),
-    [
-        (MnistMLP, {}),
-        (MnistMLP, {"optimizer": "adam", "usual_learning_rate": 0.005}),
-        (DigitsNMF, {}),
-    ],
-    ids=["sgd with momentum", "adam", "projected"],
-)
-def test_restored_replicas_equal_trainings_one_by_one(
-    make: Callable[..., Any], changes: dict[str, Any], digits: Mapping[str, NDArray[Any]]
-) -> None:
-    workload = make(1, "cpu", digits)
-    workload.descriptors = replace(workload.descriptors, **changes)
-    usual = workload.descriptors.usual_learning_rate
-    schedules = [schedule.resolve(STEPS) for schedule in EXTRAS.values() for _ in range(2)]
-    rates = [usual / 9, usual] * len(EXTRAS)
+def trained_both_ways(
+    workload: Workload, schedules: list[ResolvedSchedule], rates: list[float]
+) -> list[list[str | None]]:
+    """Train batched and one by one, compare, and return what was asked for at each step of each replica."""
     batched = train_batched(workload, schedules, rates, dtype=torch.float64)
     single = train_singly(workload, schedules, rates, dtype=torch.float64)
     for field in ("losses", "rates", "selection_loss", "reporting_loss"):
         np.testing.assert_allclose(getattr(batched, field), getattr(single, field), rtol=1e-9, err_msg=field)
     assert batched.diverged_step.tolist() == single.diverged_step.tolist()
-    events = [events_of(*each) for each in zip(schedules, rates, batched.losses.T, strict=True)]
+    return [events_of(*each) for each in zip(schedules, rates, batched.losses.T, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("mnist-mlp", {}),
+        ("mnist-mlp", {"optimizer": "adam", "usual_learning_rate": 0.005}),
+        ("digits-nmf", {}),
+    ],
+    ids=["sgd with momentum", "adam", "projected"],
+)
+def test_restored_replicas_equal_trainings_one_by_one(
+    name: str, changes: dict[str, Any], reference_data: Callable[[str], Mapping[str, Any]]
+) -> None:
+    workload = REFERENCES[name].make(1, "cpu", reference_data(REFERENCES[name].dataset))
+    workload.descriptors = replace(workload.descriptors, **changes)
+    usual = workload.descriptors.usual_learning_rate
+    schedules = [schedule.resolve(STEPS) for schedule in EXTRAS.values() for _ in range(2)]
+    events = trained_both_ways(workload, schedules, [usual / 9, usual] * len(EXTRAS))
     seen = [Counter(each) for each in events]
     assert [count["probe"] for count in seen] == [0, 0, 1, 1, 0, 0, 1, 1, 1, 1]
     assert sum(count["rollback"] for count in seen) > 3
     assert len({each.index("probe") for each in events if "probe" in each}) > 2
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name, reference in REFERENCES.items() if reference.size == "small"])
+def test_restored_replicas_of_every_workload_equal_trainings_one_by_one(
+    name: str, reference_data: Callable[[str], Mapping[str, Any]]
+) -> None:
+    workload = REFERENCES[name].make(1, "cpu", reference_data(REFERENCES[name].dataset))
+    schedules = [EXTRAS[extra].resolve(STEPS) for extra in ("probe", "rollback", "both")]
+    events = trained_both_ways(workload, schedules, [workload.descriptors.usual_learning_rate] * 3)
+    assert ["probe" in each for each in events] == [True, False, True]
 
 
 class Slope:

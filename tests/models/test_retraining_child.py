@@ -177,6 +177,24 @@ def test_workload_whose_process_dies_is_shown_with_its_last_output(repository: P
     assert "out of disk" in message
 
 
+def test_job_whose_process_died_goes_on_with_what_it_had_finished(repository: Path) -> None:
+    changed(
+        repository,
+        "def batch(self, step):",
+        "def batch(self, step):\n"
+        "        import os, pathlib\n"
+        "        died = pathlib.Path('died')\n"
+        "        with open('steps', 'a') as file: file.write(f'{died.exists()} {self.seed} {step}\\n')\n"
+        "        if self.seed == 2 and step == 30 and not died.exists(): died.touch(); os._exit(9)",
+    )
+    assert "exit status 9" in failure(repository)
+    assert all(row.failed is None and row.diverged_step is None for row in run(repository).rows)
+    steps = (repository / "steps").read_text().splitlines()
+    assert "False 1 30" in steps
+    assert "True 2 30" in steps
+    assert "True 1 30" not in steps  # the first seed was finished, and is not trained again
+
+
 def test_workload_that_is_none_is_refused(repository: Path) -> None:
     changed(repository, "return Regression(seed)", "return None")
     assert "training:workload must return a greedylr.workload.Workload, got NoneType" in failure(repository)

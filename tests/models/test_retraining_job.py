@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,6 @@ from greedylr.schedules import CONTROLS, RelativeRule, Schedule
 from models.retraining.execution import run_folder, run_job
 from models.retraining.job import Configuration, Job, WorkloadReference, read_job, read_result, write_job
 
-ROOT = Path(__file__).resolve().parents[2]
 MLP = WorkloadReference(reference="mnist-mlp")
 COSINE = Configuration(name="cosine", schedule=CONTROLS["cosine"], learning_rate=0.1)
 GREEDY = Configuration(name="greedy", schedule=CONTROLS["greedy_smooth50_anneal"], learning_rate=0.05)
@@ -77,13 +74,6 @@ def test_job_without_configurations_only_looks_at_the_workload(digits: Mapping[s
     assert result.descriptors.momentum == 0.9
     assert result.total_steps == result.descriptors.total_steps
     assert result.parameters == 196 * 32 + 32 + 32 * 10 + 10
-
-
-def test_job_can_be_run_as_a_program(tmp_path: Path, digits_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    write_job(tmp_path, SMALL, digits_file)
-    subprocess.run([sys.executable, "-m", "models.retraining.job", str(tmp_path)], cwd=ROOT, check=True)
-    assert len(read_result(tmp_path).rows) == 4
 
 
 @pytest.mark.parametrize("device", ["cuda:97", "abacus"])

@@ -2,13 +2,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.retraining.seed_training import ACCELERATOR_FACTOR, even_share, replicas_for_speed
-from models.workloads.mnist_mlp import MnistMLP
+from greedylr.rollback import Rollback
+from greedylr.schedules import CONTROLS, RelativeRule, Schedule
+from models.retraining.seed_training import ACCELERATOR_FACTOR, even_share, replicas_for_speed, snapshot_bytes
+from models.workloads.reference import REFERENCES
 
 
 def shares(waiting: int, at_once: int) -> list[int]:
@@ -36,7 +37,15 @@ def test_no_part_is_larger_than_allowed_and_none_is_needless(waiting: int, at_on
 
 
 def test_heavy_weights_leave_the_cache_and_an_accelerator_takes_more(digits: Mapping[str, NDArray[Any]]) -> None:
-    workload = MnistMLP(1, "cpu", digits)
+    workload = REFERENCES["mnist-mlp"].make(1, "cpu", digits)
     assert replicas_for_speed(workload, "cpu") == 96
     assert replicas_for_speed(workload, "cuda") == 96 * ACCELERATOR_FACTOR
-    assert sum(weight.numel() for weight in workload.parameters().values()) * 4 == pytest.approx(26_500, rel=0.01)
+
+
+def test_replica_that_may_go_back_holds_a_copy_of_weights_and_momentum(digits: Mapping[str, NDArray[Any]]) -> None:
+    workload = REFERENCES["mnist-mlp"].make(1, "cpu", digits)
+    weights = 4 * (196 * 32 + 32 + 32 * 10 + 10)
+    plain = CONTROLS["cosine"].resolve(100)
+    restoring = Schedule(rule=RelativeRule(factor=0.7), rollback=Rollback()).resolve(100)
+    assert snapshot_bytes(workload, [plain, plain]) == 0
+    assert snapshot_bytes(workload, [plain, restoring]) == 2 * weights

@@ -62,6 +62,10 @@ def test_workload_that_keeps_the_contract_is_handed_back() -> None:
         (broken(parameters=random_weights), "the same weights at each call"),
         (broken(batch=random_batch), "function of seed and step"),
         (broken(training_loss=lambda self, weights, batch: 1.5), "must be a scalar tensor, got float"),
+        (
+            broken(training_loss=lambda self, weights, batch: weights["w"].sum() * float("nan")),
+            "must be finite at the ini",
+        ),
         (broken(training_loss=lambda self, weights, batch: weights["w"]), r"must be a scalar tensor, got \(2,\)"),
         (broken(training_loss=lambda self, weights, batch: torch.tensor(1.0)), "must have a gradient"),
         (broken(evaluate=lambda self, weights, split: torch.tensor(float("inf"))), "must be finite at the initial"),

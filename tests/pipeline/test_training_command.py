@@ -64,6 +64,7 @@ def test_a_template_that_cannot_be_filled_is_refused(template: str, message: str
         ("python train.py --seed {seed} {schedule}", "python train.py"),
         ("python -m team.train --seed {seed} {schedule}", "python -m team.train"),
         ("./train {seed} {schedule}", "./train"),
+        ("/opt/team/.venv/bin/python code/train.py {seed} {schedule}", "python code/train.py"),
     ],
 )
 def test_a_command_is_shown_by_its_program_and_script(template: str, shown: str) -> None:
