@@ -271,7 +271,8 @@ def validate(
         ),
     ] = None,
     max_runs: Annotated[
-        int | None, typer.Option(metavar="N", help="Runs of a workload, at least 10: what decides most comes first.")
+        int | None,
+        typer.Option(metavar="N", help="The same in runs, at least 10. By default [budget] for workloads of yours."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="5|10|20", help="Paired seeds at most. By default those of the settings.")
