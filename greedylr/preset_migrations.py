@@ -13,26 +13,36 @@ Migration = Callable[[Document], Document]
 
 # A further choice for a field that is there, such as a new shape of envelope, is no new version: readers that lack it
 # refuse the presets that use it, by name, and go on reading all others.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-
-# What version 2 added, and what it is for presets that were published before.
-_OF_VERSION_2: Mapping[str, Document] = {
-    "schedule": {"probe": None, "rollback": None},
-    "provenance": {"optimizer": "", "task": "", "parameters": None, "batch_size": None},
+# What a version added to the parts of a preset, and what it is for presets that were published before.
+_ADDED: Mapping[int, Mapping[str, Document]] = {
+    2: {
+        "schedule": {"probe": None, "rollback": None},
+        "provenance": {"optimizer": "", "task": "", "parameters": None, "batch_size": None},
+    },
+    3: {"verdict": {"control_tuned": True, "selection": "apart"}},
 }
 
 
-def _to_version_2(document: Document) -> Document:
-    for part, added in _OF_VERSION_2.items():
-        if early := [name for name in added if name in document[part]]:
-            raise ValueError(f"$.{part}.{early[0]} is no known field of schema version 1; it came with version 2")
-        document[part] = {**document[part], **added}
-    return document
+def _with_what_came(version: int) -> Migration:
+    def migrated(document: Document) -> Document:
+        for part, added in _ADDED[version].items():
+            if document[part] is None:
+                continue
+            if early := [name for name in added if name in document[part]]:
+                raise ValueError(
+                    f"$.{part}.{early[0]} is no known field of schema version {version - 1}; it came with version "
+                    f"{version}"
+                )
+            document[part] = {**document[part], **added}
+        return document
+
+    return migrated
 
 
 # From version -> what makes a document of it one of the next; it need not touch schema_version.
-MIGRATIONS: Mapping[int, Migration] = {1: _to_version_2}
+MIGRATIONS: Mapping[int, Migration] = {version - 1: _with_what_came(version) for version in _ADDED}
 
 
 def to_present_schema(

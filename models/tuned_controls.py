@@ -117,10 +117,11 @@ def _scale(
 ) -> RegretScale:
     configurations = [controls[name].configuration(name, rate) for name, rate in rates.items()]
     made = train("reference", configurations, seeds)
+    results = made.results.without_failed_seeds()
     losses = [
         float(np.mean(loss))
         for name, rate in rates.items()
-        if np.isfinite(loss := made.results.reporting_loss[made.results.rows(name, rate)]).all()
+        if np.isfinite(loss := results.reporting_loss[results.rows(name, rate)]).all()
     ]
     if not losses:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
@@ -109,8 +110,8 @@ def _require_disjoint(workload: Workload, label: str) -> None:
 def _require_two_splits(workload: Workload, weights: Mapping[str, Tensor], label: str) -> None:
     """Refuse one evaluation under two names: after a step no two data sets have the very same loss.
 
-    Before it they may: a network whose last layer starts at zero gives every example the same. A loss of exactly zero
-    proves nothing either.
+    Before it they may: a network whose last layer starts at zero gives every example the same. A loss of exactly zero,
+    or one that is not finite, proves nothing either.
     """
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     loss = workload.training_loss(leaves, workload.batch(0))
@@ -136,7 +137,7 @@ def _require_two_splits(workload: Workload, weights: Mapping[str, Tensor], label
         "compute on copies",
     )
     _require(
-        selection != reporting or selection == 0.0,
+        selection != reporting or selection == 0.0 or not math.isfinite(selection),
         f"{label}: 'selection' and 'reporting' must be different data, got the same loss {selection!r} on both after a "
         "step; what chooses a rate must not be what is reported, so split the held-out data in two",
     )

@@ -110,7 +110,10 @@ def test_a_thousand_damaged_files_are_refused_in_one_line_or_taken_at_their_word
             refused += 1
         else:
             assert err == ""
-            assert same(json.loads(out)["preset"], json.loads(content)), content
+            written = json.loads(content)
+            # A preset without a verdict is whole in the schema before too, and is shown in the present one.
+            assert written.pop("schema_version") in (2, 3)
+            assert same(json.loads(out)["preset"], written), content
             accepted += 1
     # Both must be met, or the mutations show nothing.
     assert refused > 700 and accepted > 20

@@ -172,7 +172,7 @@ def test_json_names_every_field() -> None:
         "guard",
         "non_finite",
     ]
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
 
 
 @pytest.mark.parametrize(
@@ -215,11 +215,11 @@ def test_json_names_every_field() -> None:
         (changed("verdict.cells.better", 0.5), r"\$.verdict.cells.better must be an integer"),
         (changed("verdict.own_workload", 1), r"\$.verdict.own_workload must be true or false, got 1"),
         (
-            changed("schema_version", 3),
-            r"schema_version must be between 1 and 2, got 3; a preset of a newer schema needs",
+            changed("schema_version", 4),
+            r"schema_version must be between 1 and 3, got 4; a preset of a newer schema needs",
         ),
-        (changed("schema_version", True), r"\$.schema_version must be between 1 and 2, got True"),
-        (changed("schema_version", "1"), "schema_version must be between 1 and 2, got '1'"),
+        (changed("schema_version", True), r"\$.schema_version must be between 1 and 3, got True"),
+        (changed("schema_version", "1"), "schema_version must be between 1 and 3, got '1'"),
         (changed("schedule", []), r"\$.schedule must be an object, got \[\]"),
         ("[]", r"\$ must be an object, got \[\]"),
         ("null", r"\$ must be an object, got None"),
@@ -239,7 +239,7 @@ def test_json_that_is_no_preset_is_refused_with_the_field_at_fault(text: str, me
 
 
 def test_newer_schema_is_named_before_the_fields_it_added() -> None:
-    document = encode(PRESET) | {"schema_version": 3, "swarm": {"share": 0.05}}
+    document = encode(PRESET) | {"schema_version": 4, "swarm": {"share": 0.05}}
     with pytest.raises(ValueError, match=r"newer greedylr: pip install --upgrade greedylr"):
         Preset.from_json(json.dumps(document))
 

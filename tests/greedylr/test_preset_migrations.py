@@ -64,8 +64,20 @@ def test_preset_of_version_1_has_neither_probe_nor_rollback_nor_a_described_trai
         Preset.from_dict({**old, "schedule": 3})
 
 
+def test_verdict_of_version_2_had_a_tuned_control_and_chose_on_other_data_than_it_reported() -> None:
+    interval = {"lower": -0.08, "upper": -0.02, "level": 0.95}
+    verdict = {"verdict": "better", "difference": -0.05, "interval": interval, "margin": 0.02, "seeds": 5, "attempt": 1}
+    verdict |= {"primary_control": "cosine", "workload": "digits", "own_workload": True}
+    old = {**json.loads(load_preset("core").to_json()), "schema_version": 2, "verdict": verdict}
+    read = Preset.from_dict(old).verdict
+    assert read is not None
+    assert (read.control_tuned, read.selection) == (True, "apart")
+    with pytest.raises(ValueError, match=r"\$.verdict.selection is no known field of schema version 2; it came with"):
+        Preset.from_dict({**old, "verdict": {**verdict, "selection": "report"}})
+
+
 def test_preset_in_memory_is_of_the_present_version() -> None:
-    with pytest.raises(ValueError, match="schema_version of a preset in memory must be 2, got 1; read an older"):
+    with pytest.raises(ValueError, match="schema_version of a preset in memory must be 3, got 1; read an older"):
         replace(load_preset("core"), schema_version=1)
 
 

@@ -73,7 +73,7 @@ def test_presets_fit_the_schema(preset: Preset) -> None:
         ("typo", 1),
         ("name", None),
         ("name", 3),
-        ("schema_version", 3),
+        ("schema_version", 4),
         ("learning_rate", "0.1"),
         ("signal", "loss"),
         ("schedule.envelope.shape", "triangle"),

@@ -1,7 +1,10 @@
 """The procedure of a proof on an arithmetic table in place of a training."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from greedylr.schedules import CONTROLS, RelativeRule
@@ -10,6 +13,7 @@ from models.contenders import contenders
 from models.fresh_comparison import PRESET, Rival
 from models.proving import CHAMPION, Proof, expected_trainings, prove, prove_preset
 from models.retraining.job import Configuration
+from models.training_account import Trainings
 from tests.models.loss_table import HALF, Curve, Table, made, plan
 
 
@@ -289,3 +293,22 @@ def test_the_winner_is_tuned_and_compared_within_what_the_workload_is_stable_at(
         assert each.learning_rate * each.schedule.rule.max_lr == pytest.approx(
             max(each.learning_rate, min(0.5, 10 * each.learning_rate))
         )
+
+
+@dataclass
+class TableThatLosesASeed(Table):
+    """Every training with the first reference seed fails, as where the data cannot be read for a while."""
+
+    def __call__(self, purpose: str, configurations: Sequence[Configuration], seeds: Sequence[int]) -> Trainings:
+        trained = super().__call__(purpose, configurations, seeds)
+        if purpose != "reference":
+            return trained
+        results = trained.results
+        lost = results.seed == seeds[0]
+        losses = {name: np.where(lost, np.nan, getattr(results, name)) for name in ("selection_loss", "reporting_loss")}
+        return replace(trained, results=replace(results, failed=lost, **losses))
+
+
+def test_a_reference_seed_with_which_everything_failed_is_left_out_of_the_scale() -> None:
+    scale = prove(made(), TableThatLosesASeed(), plan()).scale
+    assert scale.reference == pytest.approx(prove(made(), Table(), plan()).scale.reference, abs=0.05)

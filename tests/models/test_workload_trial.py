@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class ThatEvaluatesOneSplitTwice(Slope):
         return super().evaluate(parameters, "selection")
 
 
+class ThatOverflowsAfterAStep(Slope):
+    descriptors = replace(Slope.descriptors, usual_learning_rate=1e30)
+
+
 class WithAnotherBatchEachTimeItIsMade(Slope):
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +107,7 @@ def on(device: str = "cpu") -> Callable[[Slope], None]:
     return lambda workload: try_workload(workload, type(workload), label="slope", device=device)
 
 
-@pytest.mark.parametrize("workload", [Slope(), ThatShowsItsRows(), WithDropout()])
+@pytest.mark.parametrize("workload", [Slope(), ThatShowsItsRows(), WithDropout(), ThatOverflowsAfterAStep()])
 def test_workload_that_is_the_same_twice_passes(workload: Slope) -> None:
     on()(workload)
 
