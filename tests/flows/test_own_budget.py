@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.commands import ROOT, TRAINING
+from tests.flows.parabola_command import ROOT, TRAINING
 
 from flows.road import Road
 from greedylr import Preset
