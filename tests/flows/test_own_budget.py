@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.parabola_command import ROOT, TRAINING
 
 from flows.road import Road
 from greedylr import Preset
 from pipeline.settings import load_settings
+from tests.flows.parabola_command import ROOT, TRAINING
 
 pytestmark = pytest.mark.integration
 
