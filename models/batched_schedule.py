@@ -117,7 +117,7 @@ class BatchedRateController:
         values = shared_array(losses.to(torch.float64))
         usable = None
         if self._rolls_back:
-            usable = namespace(values).isfinite(values) | self._parameters.compares_all
+            usable = batched_rule.usable(self._parameters, values)
             self._spoilt = self._spoilt | ~usable
         if self._smooths:
             self._means.push(values, usable)
@@ -148,7 +148,7 @@ class BatchedRateController:
     def _roll_back(self, losses: Array, decides: Array) -> RollbackEvents:
         """Let the rollbacks of those that decide look at the losses (n,)."""
         settled = ~self._smooth | self._means.full()
-        signed = losses * self._parameters.sign
+        signed = batched_rule.signed(self._parameters, losses)
         old = self._rollback_state
         new, events = batched_rollback.next_rollback(self._rollbacks, old, signed, settled)
         where = namespace(losses).where
@@ -166,7 +166,7 @@ class BatchedRateController:
         """
         # The loss of a step is that of the weights before it, so it speaks of the rate before.
         multipliers = self._plan.multipliers[max(self.step_count - 2, 0)]
-        ended = self._sweeps.take(losses * self._parameters.sign, multipliers, self.step_count)
+        ended = self._sweeps.take(batched_rule.signed(self._parameters, losses), multipliers, self.step_count)
         if not ended:
             return None
         rests = {replica: self._planned[replica].after_sweep(self.step_count) for replica in ended}

@@ -40,7 +40,31 @@ def shared_tensor(array: Array) -> Tensor:
 
 def surely_none(flags: Array) -> bool:
     """Return whether no flag is set, where that is known without waiting for an accelerator; False where it is not."""
-    return isinstance(flags, np.ndarray) and not flags.any()
+    return isinstance(flags, np.ndarray) and not np.count_nonzero(flags)
+
+
+def rows_of(flags: Array) -> Array:
+    """Return where flags (n,) are set, to be worked on alone; on an accelerator, which one would wait for, the flags."""
+    return np.flatnonzero(flags) if isinstance(flags, np.ndarray) else flags
+
+
+def surely_empty(rows: Array) -> bool:
+    """Return whether there are no rows, where that is known without waiting for an accelerator."""
+    return isinstance(rows, np.ndarray) and not rows.size
+
+
+def rows_taken(rows: Array, *arrays: Array) -> Sequence[Array]:
+    """Return these rows of arrays (n,); on an accelerator all rows."""
+    return [array.take(rows) for array in arrays] if isinstance(rows, np.ndarray) else arrays
+
+
+def rows_replaced(array: Array, rows: Array, values: Array) -> Array:
+    """Return an array (n,) with other values in these rows, as many as `rows_taken` gives."""
+    if not isinstance(array, np.ndarray):
+        return torch.where(rows, values, array)
+    replaced = array.copy()
+    replaced[rows] = values
+    return replaced
 
 
 def _is_host(device: str | torch.device) -> bool:

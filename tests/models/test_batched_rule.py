@@ -53,12 +53,13 @@ def random_losses(generator: random.Random) -> list[float]:
 def as_tensors(arrays: Any) -> Any:
     """As they are on an accelerator."""
     if isinstance(arrays, tuple):
-        return type(arrays)(*map(as_tensors, arrays))
+        values = map(as_tensors, arrays)
+        return arrays._make(values) if hasattr(arrays, "_make") else tuple(values)
     return None if arrays is None else torch.from_numpy(arrays)
 
 
 def as_rows(parameters: batched_rule.BatchedParameters, state: batched_rule.BatchedState) -> list[tuple[float, ...]]:
-    columns = state._replace(best=state.best * parameters.sign)
+    columns = state._replace(best=batched_rule.signed(parameters, state.best))
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -140,6 +141,6 @@ def test_replica_that_does_not_decide_stays_as_it_is() -> None:
     parameters = batched_rule.stack_parameters([rule, rule])
     state = batched_rule.initial_state(parameters, np.ones(2))
     for loss in (4.0, 3.0, 9.0, math.nan, 2.0):
-        state = batched_rule.next_state(parameters, state, np.array([loss, loss]), True, np.array([True, False]))
+        state = batched_rule.next_state(parameters, state, np.array([loss, loss]), None, np.array([True, False]))
     assert GreedyLRState(*(column[1] for column in state)) == initial_state(rule)
     assert state.learning_rate[0] != 1.0
