@@ -26,8 +26,8 @@ class BatchedPlan:
     ----------
     multipliers
         (total_steps, n): what the rate of each step is multiplied by, whatever the losses.
-    increase_until, last_decision
-        (n,): the last step after which the rate may be raised, and the last after which there is a decision.
+    last_decision
+        (n,): the last step after which there is a decision.
     """
 
     def __init__(self, schedules: Sequence[ResolvedSchedule], device: str) -> None:
@@ -36,19 +36,22 @@ class BatchedPlan:
         total_steps = schedules[0].total_steps
         self.multipliers: Array = np.zeros((total_steps, len(schedules)))
         self._decides = np.zeros((total_steps + 1, len(schedules)), dtype=bool)
-        self.increase_until: Array = np.array([schedule.increase_until for schedule in schedules])
+        self._increase_until = np.array([schedule.increase_until for schedule in schedules])
         for replica, schedule in enumerate(schedules):
             if schedule.probe is not None:
                 self.multipliers[:, replica] = _sweep(schedule)
             else:
                 self._write(replica, schedule, 0)
         self.multipliers = device_array(self.multipliers, "float64", device)
-        self.increase_until = device_array(self.increase_until, "int64", device)
         self._settle()
 
     def decides(self, step_count: int) -> Array | None:
         """Return which replicas decide after so many steps, (n,); None where none does."""
         return self._decides_on_device[step_count] if step_count in self._deciding_steps else None
+
+    def may_increase(self, step_count: int) -> Array | None:
+        """Return whose rates may be raised after so many steps, (n,); None where all may."""
+        return None if step_count <= self._all_increase_until else self._increase_on_device >= step_count
 
     def begin_rests(self, rests: dict[int, ResolvedSchedule], swept_steps: int) -> None:
         """Let some replicas follow the schedules of what a sweep of so many steps has left."""
@@ -62,13 +65,15 @@ class BatchedPlan:
         if schedule.parameters is not None:
             decisions = self._decisions(schedule.interval, schedule.decide_until, schedule.total_steps)
             self._decides[first_step + 1 :, replica] = decisions
-        self.increase_until[replica] = first_step + schedule.increase_until
+        self._increase_until[replica] = first_step + schedule.increase_until
 
     def _settle(self) -> None:
         """Work out what follows from who decides when."""
         steps = np.arange(len(self._decides))[:, None]
         self._deciding_steps = set(np.flatnonzero(self._decides.any(axis=1)).tolist())
         self._decides_on_device = device_array(self._decides, "bool", self._device)
+        self._increase_on_device = device_array(self._increase_until, "int64", self._device)
+        self._all_increase_until = int(self._increase_until.min())
         self.last_decision = device_array((steps * self._decides).max(axis=0), "int64", self._device)
 
 

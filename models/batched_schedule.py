@@ -75,7 +75,6 @@ class BatchedRateController:
         self._units = [1.0 if own else float(rate) for own, rate in zip(absolute, learning_rates, strict=True)]
         self._means = BatchedTrailingMeans(_windows(rules), _keep_errors(rules), most=self.total_steps, device=device)
         self._smooths = any(rule.smooth for rule in rules)
-        self._resets = any(rule.reset_start is not None for rule in rules)
         self._follow(rules)
         self._state = batched_rule.initial_state(self._parameters, device_array(starts, "float64", device))
         self._rolls_back = any(schedule.rollback for schedule in schedules)
@@ -131,7 +130,7 @@ class BatchedRateController:
         where = namespace(losses).where
         if self._smooths:
             losses = where(self._smooth, self._means.means(), losses)
-        may_increase = self._plan.increase_until >= self.step_count
+        may_increase = self._plan.may_increase(self.step_count)
         old, events = self._state, None
         if self._rolls_back:
             losses = where(self._spoilt, math.nan, losses)
@@ -141,7 +140,7 @@ class BatchedRateController:
             events = self._roll_back(losses, decides)
             new = batched_rule.chosen(events.rollback, batched_rollback.rolled_back(self._parameters, old), new)
         self._state = new
-        if self._resets:
+        if new.resets is not old.resets:
             self._means.clear(self._state.resets > old.resets)
         return events
 

@@ -45,7 +45,7 @@ def surely_none(flags: Array) -> bool:
 
 def rows_of(flags: Array) -> Array:
     """Return where flags (n,) are set, to be worked on alone; on an accelerator, which one would wait for, the flags."""
-    return np.flatnonzero(flags) if isinstance(flags, np.ndarray) else flags
+    return flags.nonzero()[0] if isinstance(flags, np.ndarray) else flags
 
 
 def surely_empty(rows: Array) -> bool:
