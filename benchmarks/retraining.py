@@ -161,11 +161,12 @@ def scheduler_step(
     noise = torch.rand(min(most_steps, controller.total_steps), len(schedules), device=device)
     times = []
     for step, loss in enumerate(noise):
+        losses = 1 + loss
         losses_and_gradients(workload, replicas.weights, workload.batch(step))
         synchronise(device)
         started = clock()
         _ = controller.learning_rates
-        controller.observe(1 + loss)
+        controller.observe(losses)
         synchronise(device)
         times.append(clock() - started)
     return 1000 * median(times)

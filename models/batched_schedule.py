@@ -82,6 +82,9 @@ class BatchedRateController:
         self._rollback_state = batched_rollback.initial_rollback(self._rollbacks)
         # Who has had a loss that is not finite since its last decision.
         self._spoilt = ~self._rollback_state.given_up & False
+        # Losses are copied here, since a view of a tensor as an array costs as much as several operations of the rule.
+        self._losses = torch.empty(len(schedules), dtype=torch.float64, device=device)
+        self._loss_values = shared_array(self._losses)
 
     def _follow(self, rules: list[GreedyLRParameters]) -> None:
         """Take the rules of all replicas."""
@@ -113,7 +116,8 @@ class BatchedRateController:
     def observe(self, losses: Tensor) -> Restoration | None:
         """Take the losses (n,) of one step; None says that nothing is to be kept or restored."""
         self.step_count += 1
-        values = shared_array(losses.to(torch.float64))
+        self._losses.copy_(losses.detach())
+        values = self._loss_values
         usable = None
         if self._rolls_back:
             usable = batched_rule.usable(self._parameters, values)

@@ -30,10 +30,9 @@ class BatchedTrailingMeans:
         self._device = device
         self._keeps_errors = device_array(keeps_errors, "bool", device)
         self._keep_all = all(keeps_errors)
-        places = min(max(windows), most)
-        self._ring = device_array(np.zeros((len(windows), places)), "float64", device)
-        # Where the places of each begin in the flat ring, which is read and written twice as fast as by row and place.
-        self._begins = device_array(places * np.arange(len(windows)), "int64", device)
+        # A row a place, so that the values of a step lie together in memory where the windows are of one length.
+        self._ring = device_array(np.zeros((min(max(windows), most), len(windows))), "float64", device)
+        self._columns = device_array(range(len(windows)), "int64", device)
         self._total = device_array([0.0] * len(windows), "float64", device)
         self._pushed = device_array([0] * len(windows), "int64", device)
         self.set_windows(windows)
@@ -45,7 +44,8 @@ class BatchedTrailingMeans:
     def push(self, values: Array, which: Array | None = None) -> None:
         """Add one value to each, or to those marked."""
         where = namespace(values).where
-        ring, place = self._ring.reshape(-1), self._begins + self._pushed % self._window
+        # By place in the flat ring is twice as fast as by row and column.
+        ring, place = self._ring.reshape(-1), self._pushed % self._window * len(self._columns) + self._columns
         # Places not yet filled hold 0, and taking 0 off changes nothing.
         oldest = ring.take(place)
         ring[place] = values if which is None else where(which, values, oldest)
@@ -54,7 +54,7 @@ class BatchedTrailingMeans:
             bound = DWARFS * abs(total)
             untrusted = ~((abs(oldest) <= bound) & (bound < math.inf) | self._keeps_errors)
             if not surely_none(untrusted):
-                total = where(untrusted, self._ring.sum(1), total)
+                total = where(untrusted, self._ring.sum(0), total)
         self._total = total if which is None else where(which, total, self._total)
         self._pushed = self._pushed + (1 if which is None else which)
 
@@ -71,6 +71,6 @@ class BatchedTrailingMeans:
         if surely_none(which):
             return
         where = namespace(which).where
-        self._ring = where(which[:, None], 0.0, self._ring)
+        self._ring = where(which, 0.0, self._ring)
         self._total = where(which, 0.0, self._total)
         self._pushed = where(which, 0, self._pushed)

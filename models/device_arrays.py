@@ -44,7 +44,7 @@ def surely_none(flags: Array) -> bool:
 
 
 def rows_of(flags: Array) -> Array:
-    """Return where flags (n,) are set, to be worked on alone; on an accelerator, which one would wait for, the flags."""
+    """Return where flags (n,) are set; on an accelerator, which would have to be waited for, the flags themselves."""
     return flags.nonzero()[0] if isinstance(flags, np.ndarray) else flags
 
 
