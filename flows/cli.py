@@ -272,7 +272,9 @@ def validate(
     ] = None,
     max_runs: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The same in runs, at least 10. By default [budget] for workloads of yours."),
+        typer.Option(
+            metavar="N", help="The same in runs, at least 10. By default the budget of the settings, for what is yours."
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="5|10|20", help="Paired seeds at most. By default those of the settings.")

@@ -52,9 +52,14 @@ def attempt_folder(folder: Path, attempt: int) -> Path:
 
 
 def kept_cost(folder: Path) -> TrainingCost | None:
-    """Return the cost that an attempt began with: what it can afford must not change when it is resumed."""
+    """Return the cost that an attempt under way began with: what it can afford must not change when it is resumed.
+
+    Once it is finished its trainings tell the cost better than what it began with.
+    """
     path = folder / COST_FILE
-    return decode(TrainingCost, parse(path.read_text(encoding="utf-8")), COST_FILE) if path.is_file() else None
+    if (folder / VERDICT_FILE).is_file() or not path.is_file():
+        return None
+    return decode(TrainingCost, parse(path.read_text(encoding="utf-8")), COST_FILE)
 
 
 def keep_cost(folder: Path, cost: TrainingCost) -> None:

@@ -18,7 +18,7 @@ from flows.validation_run import Outcome
 from models.budget_plan import PlannedStep
 from models.budget_share import BudgetShare
 from models.comparison import HeadlineRow, headline
-from models.pooled import LEAST_FAMILIES_TO_TEST, PooledFigure
+from models.pooled import SIGNIFICANT, PooledFigure, least_p_value
 
 
 def expected_tables(validation: Validation, expected: Expected) -> Iterator[RenderableType]:
@@ -100,9 +100,10 @@ def pooled_tables(pooled: Pooled) -> Iterator[RenderableType]:
             cells = _figure(contrast.figure, "{:+.3f}")[:2]
             contrasts.add_row(contrast.control, *cells, f"{contrast.p_value:.3g}", f"{contrast.adjusted:.3g}")
         families = pooled.contrasts[0].figure.families
+        least = least_p_value(families, len(pooled.contrasts))
         few = (
-            f"With {families} families no p-value can be below {2 / 2**families:.2g}: no contrast can be shown."
-            if families < LEAST_FAMILIES_TO_TEST
+            f"With {families} families Holm's p-value cannot be below {least:.2g}: no contrast can be shown."
+            if least > SIGNIFICANT
             else ""
         )
         yield titled("Over starting rates", contrasts, few)

@@ -20,12 +20,12 @@ from models.cells import REGIONS, Cell, Region
 from models.comparison import distinct
 
 LEVEL = 0.95
+# Of a confirmatory contrast, after Holm.
+SIGNIFICANT = 0.05
 RESAMPLES = 9_999
 BOOTSTRAP_SEED = 20_130_806
 # Of up to 16 families all signs are tried.
 MOST_SIGNS = 1 << 16
-# With fewer families no contrast can reach 5 %: of 2^n signs the two that are all alike are always as extreme.
-LEAST_FAMILIES_TO_TEST = 6
 
 # The two contrasts that docs/method.md, section 7, names as confirmatory.
 CONFIRMATORY = ("greedy_smooth50_anneal", "plateau")
@@ -147,6 +147,19 @@ def contrasts(workloads: Sequence[WorkloadCells], controls: Sequence[str] = CONF
         Contrast(control=control, figure=figure, p_value=p_value, adjusted=adjusted)
         for control, figure, p_value, adjusted in zip(controls, figures, p_values, holm(p_values), strict=True)
     ]
+
+
+def least_p_value(families: int, contrasts: int) -> float:
+    """Return the smallest p-value that Holm can leave to one of some contrasts, whatever their families show.
+
+    Of the 2^n ways to give n families a sign the two that are all alike are always as extreme.
+
+    Examples
+    --------
+    >>> [round(least_p_value(families, contrasts=2), 4) for families in (6, 7)]
+    [0.0625, 0.0312]
+    """
+    return min(1.0, contrasts * 2 / 2**families)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -60,6 +61,8 @@ def run_job(
         If no seed could be trained.
     """
     require_device(job.device)
+    # Torch loads its compiler, over a second of it, at the first weights drawn: that belongs to no training.
+    import_module("torch._dynamo")
     partial_results = partial_results or PartialResults()
     under_way = JobUnderWay(
         job=job,

@@ -55,6 +55,15 @@ def test_the_help_of_every_command_has_an_example_of_it(
     assert re.search(rf"Example: greedylr {' '.join(command)}\b", " ".join(ended.out.split()))
 
 
+def test_no_help_holds_words_in_brackets_which_rich_would_take_for_a_style() -> None:
+    tree: Any = get_command(application())
+    texts = [
+        text for command in tree.commands.values() for text in (command.help, *(p.help for p in command.params)) if text
+    ]
+    assert len(texts) > 50
+    assert [text for text in texts if re.search(r"\[[a-z#/@]", text)] == []
+
+
 def test_the_readme_shows_only_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^(?: {4}|\t)(.*)$", text, re.MULTILINE) + re.findall(r"`(greedylr [^`]*)`", text)

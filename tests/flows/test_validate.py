@@ -59,6 +59,7 @@ def story(
     verdict = attempt(root, "robust-*-on-digits-nmf-40-steps") / "verdict.json"
     seen["budget: verdict"] = json.loads(verdict.read_text())
     seen["budget: results"] = pl.read_csv(verdict.with_name("results.csv"))
+    seen["finished: dry run"] = greedylr(root, *validate, "--max-runs", "50", "--dry-run")
     verdict.unlink()
     seen["budget, resumed"] = greedylr(root, *validate, "--max-runs", "12", "--json")
     seen["budget, resumed: jobs"] = jobs(root)
@@ -120,6 +121,13 @@ def test_verdict_cells_and_trainings_lie_in_the_folder_of_the_attempt(story: Sto
 def test_a_validation_that_was_cut_short_goes_on_with_the_jobs_that_were_finished(story: Story) -> None:
     assert the_validation(story["budget, resumed"]) == the_validation(story["budget"])
     assert story["budget, resumed: jobs"] == story["budget: jobs"]
+
+
+def test_the_cost_after_an_attempt_is_the_one_that_its_jobs_had(story: Story) -> None:
+    told, first_line = the_validation(story["budget"]), story["finished: dry run"].out.splitlines()[0]
+    assert "a run, known from earlier jobs)" in first_line
+    shown = float(first_line.partition("device (")[2].partition(" s a run")[0])
+    assert shown == pytest.approx(told["device_seconds"] / told["trainings"], rel=0.1)
 
 
 def test_another_attempt_has_other_test_seeds_and_is_counted(story: Story) -> None:

@@ -39,6 +39,27 @@ def test_job_that_fails_has_the_status_1_and_leaves_the_reason(tmp_path: Path, d
     assert failure["message"].startswith("configuration 'plateau': a run must have at least")
 
 
+FIRST_JOB = """
+import pathlib, sys
+from models.retraining import device_clock, execution
+
+class Watched(device_clock.DeviceClock):
+    def spending(self):
+        print("torch._dynamo" in sys.modules)
+        return super().spending()
+
+execution.DeviceClock = Watched
+execution.run_folder(pathlib.Path(sys.argv[1]))
+"""
+
+
+def test_what_torch_loads_at_its_first_draw_is_on_no_trainings_account(tmp_path: Path, digits_file: Path) -> None:
+    write_job(tmp_path, Job(workload=WorkloadReference(reference="mnist-mlp"), total_steps=40), digits_file)
+    command = [sys.executable, "-c", FIRST_JOB, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, set(ended.stdout.split())) == (0, {"True"}), ended.stderr
+
+
 USERS = """
 import torch
 from greedylr.workload import WorkloadDescriptors

@@ -7,7 +7,7 @@ import pytest
 
 from greedylr import Interval
 from models.cells import Cell
-from models.pooled import WorkloadCells, contrasts, holm, pooled_difference, pooled_shares
+from models.pooled import WorkloadCells, contrasts, holm, least_p_value, pooled_difference, pooled_shares
 
 CONTROL = "plateau"
 
@@ -124,6 +124,21 @@ def test_contrasts_made_together_are_adjusted_together() -> None:
     assert (first.p_value, first.adjusted) == (pytest.approx(2 / 128), pytest.approx(4 / 128))
     assert second.adjusted == second.p_value == pytest.approx(1.0)
     assert first.figure == pooled_difference(workloads, CONTROL, "starting rates")
+
+
+@pytest.mark.parametrize(("together", "few", "enough"), [(1, 5, 6), (2, 6, 7), (3, 6, 7)])
+def test_contrasts_made_together_take_more_families_to_show_one(together: int, few: int, enough: int) -> None:
+    def smallest(number: int) -> float:
+        controls = ["a", "b", "c"][:together]
+        agreeing = [
+            WorkloadCells(workload=f"w{each}", family=f"w{each}", cells=tuple(cell(-0.1, control=c) for c in controls))
+            for each in range(number)
+        ]
+        return max(contrast.adjusted for contrast in contrasts(agreeing, controls))
+
+    assert smallest(few) == pytest.approx(least_p_value(few, together))
+    assert smallest(enough) == pytest.approx(least_p_value(enough, together))
+    assert least_p_value(enough, together) < 0.05 < least_p_value(few, together)
 
 
 def test_more_than_three_contrasts_are_no_confirmation() -> None:
