@@ -80,7 +80,9 @@ def plain_table(*columns: str) -> Table:
     """Return a table without lines."""
     table = Table(header_style="dim", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ONE_LINE)
+        # No word of a heading is broken.
+        longest = max(map(len, column.split()), default=0)
+        table.add_column(column, overflow="fold", no_wrap=column in ONE_LINE, min_width=longest)
     return table
 
 

@@ -16,11 +16,11 @@ from flows.training_cost import TrainingCost, training_cost
 from greedylr.preset import Candidate, Preset
 from greedylr.schedules import PRIMARY_CONTROL
 from models.budget_plan import Budget, PlannedStep, expected_steps
-from models.budget_share import BudgetShare, budget_share
+from models.budget_share import BudgetShare, budget_share, expected_share
 from models.budgeted_proof import first_standing, prove_within_budget
 from models.comparison import INCUMBENT, primary_cell
 from models.contenders import Contender
-from models.decisive_seeds import why_undecided
+from models.decisive_seeds import what_it_lacks
 from models.fresh_comparison import PRESET, Rival
 from models.pooled import WorkloadCells
 from models.proving import Plan, Proof, expected_trainings, prove_preset
@@ -103,8 +103,8 @@ class Expected:
     Parameters
     ----------
     first_look, most
-        Trainings up to the first look, and if nothing is decided before the last; of a budget the same number, which
-        is that of the steps within it.
+        Trainings up to the first look, and if nothing is decided before the last, a budget share's with them; of a
+        budget the same number, which is that of the steps within it.
     cost
         Of one training.
     steps
@@ -131,7 +131,7 @@ class Validated:
     def remark(self) -> str:
         """What the verdict lacks, in words; empty where it lacks nothing."""
         spending = self.proof.spending
-        return why_undecided(primary_cell(self.proof.cells)) if spending is None else spending.remark
+        return what_it_lacks(primary_cell(self.proof.cells)) if spending is None else spending.remark
 
     @property
     def cells(self) -> WorkloadCells:
@@ -179,7 +179,11 @@ def expected(validation: Validation, cost: TrainingCost | None = None) -> Expect
             f"budget.max_replicas must be at least the {first_look} trainings up to a first verdict, got "
             f"{means.max_trainings}; raise it, name fewer controls with --against, or give a budget with --max-runs"
         )
-    return Expected(first_look=first_look, most=min(most, means.max_trainings), cost=cost)
+    most = min(most, means.max_trainings)
+    if means.with_budget_share:
+        least_share, most_share = expected_share(means.max_seeds)
+        first_look, most = first_look + least_share, most + most_share
+    return Expected(first_look=first_look, most=most, cost=cost)
 
 
 def validate(validation: Validation, seconds_each: float) -> Validated:

@@ -47,12 +47,12 @@ def _left_out(steps: Sequence[PlannedStep]) -> str:
     beyond = [planned.step for planned in steps if not planned.within]
     counts = Counter(step.kind for step in beyond)
     if not beyond:
-        return "The budget is enough for all there is to train."
+        return "The budget reaches all there is to train."
     listed = ", ".join(
         f"{count} x {kind} ({sum(step.trainings for step in beyond if step.kind == kind)} runs)"
         for kind, count in counts.items()
     )
-    return f"There the budget ends; left out: {listed}."
+    return f"Left out, since the budget does not reach so far: {listed}."
 
 
 def outcome_tables(outcome: Outcome) -> Iterator[RenderableType]:

@@ -94,6 +94,11 @@ def budget_share(
     )
 
 
+def expected_share(max_seeds: int) -> tuple[int, int]:
+    """Return how many trainings a budget share takes at least, and if each share passes at the last look."""
+    return 2 * LOOKS[0], (1 + len(SHARES)) * max_seeds
+
+
 class _Trained:
     """Trainings of all lengths, told apart by their names."""
 

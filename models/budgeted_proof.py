@@ -14,7 +14,7 @@ from models.cells import Cell, is_decided
 from models.common_grid import tuned_on_grid
 from models.comparison import INCUMBENT, judged_pair, preset_verdict
 from models.contenders import Contender
-from models.decisive_seeds import why_undecided
+from models.decisive_seeds import what_it_lacks
 from models.fresh_comparison import PRESET, TEST, fresh_seeds
 from models.looks import LOOKS
 from models.proving import Plan, Proof, true_rivals
@@ -295,4 +295,4 @@ def _untuned(schedule: Schedule, source: str) -> Contender:
 def _remark(cell: Cell, *, tuned: bool) -> str:
     """Return in words what a verdict lacks; empty where it lacks nothing."""
     untuned = "" if tuned else f"{cell.control} ran at the usual rate {cell.control_rate:.3g}, which was not tuned"
-    return "; ".join(each for each in (untuned, why_undecided(cell)) if each)
+    return "; ".join(each for each in (untuned, what_it_lacks(cell)) if each)

@@ -1,4 +1,4 @@
-"""How many paired seeds would decide a cell, judged by the spread that its pairs have shown."""
+"""What a cell lacks: pairs that could not be trained, and how many more would decide it at the spread seen so far."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from models.looks import LOOKS, level_at, next_look
 MOST_SEEDS = 10_000
 
 
-def why_undecided(cell: Cell) -> str:
-    """Return in words why a cell is undecided, and how many more runs would decide it; empty for one that is not."""
-    if cell.verdict != "undecided":
-        return ""
-    lost = f"{cell.failed} pairs could not be trained; " if cell.failed else ""
+def what_it_lacks(cell: Cell) -> str:
+    """Return in words how many pairs of a cell are lost, and where it is undecided, why; empty if it lacks nothing."""
+    lost = f"{cell.failed} {'pair' if cell.failed == 1 else 'pairs'} could not be trained" if cell.failed else ""
+    undecided = _why_undecided(cell) if cell.verdict == "undecided" else ""
+    return "; ".join(each for each in (lost, undecided) if each)
+
+
+def _why_undecided(cell: Cell) -> str:
+    """Return the reason in words, and how many more runs would decide it."""
     if cell.seeds < LOOKS[0]:
-        return f"{lost}the {cell.seeds} that are left are too few for an interval"
+        return f"the {cell.seeds} that are left are too few for an interval"
     interval = cell.interval
-    reason = f"{lost}after {cell.seeds} pairs the difference lies in [{interval.lower:+.3f}, {interval.upper:+.3f}]"
+    reason = f"after {cell.seeds} pairs the difference lies in [{interval.lower:+.3f}, {interval.upper:+.3f}]"
     seeds = seeds_to_decide(cell)
     if seeds is None:
         return f"{reason}, and no number of runs would decide it at this spread"

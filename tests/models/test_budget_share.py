@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from greedylr.schedules import CONTROLS
-from models.budget_share import BudgetShare, budget_share
+from models.budget_share import SHARES, BudgetShare, budget_share, expected_share
 from models.regret import RegretScale
 from models.retraining.job import Configuration
 from models.training_account import Train, Trainings
@@ -53,6 +53,15 @@ def test_each_share_is_a_training_of_its_own_length_against_cosine_at_full_lengt
     assert asked == [(1.0, "cosine", 5), (1.0, "preset at 100 %", 5), (0.9, "preset at 90 %", 5)]
     assert outcome.trainings == 15
     assert outcome.device_seconds == pytest.approx(0.15)
+
+
+def test_what_a_share_takes_is_known_before() -> None:
+    soonest, _ = measured(dict.fromkeys(SHARES, 0.6))
+    passing, _ = measured(dict.fromkeys(SHARES, 0.4))
+    assert (soonest.smallest, passing.smallest) == (None, 0.5)
+    # Seven shares and cosine, which they have in common.
+    assert expected_share(5) == (soonest.trainings, passing.trainings) == (10, 40)
+    assert expected_share(20) == (10, 160)
 
 
 def test_an_open_share_gets_more_seeds_and_cosine_with_it() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.cells import Cell, Judgement, judge, judge_what_is_left
-from models.decisive_seeds import MOST_SEEDS, seeds_to_decide, why_undecided
+from models.decisive_seeds import MOST_SEEDS, seeds_to_decide, what_it_lacks
 
 
 def differences(mean: float, spread: float, count: int) -> np.ndarray:
@@ -44,19 +44,25 @@ def cell(judgement: Judgement, failed: int = 0) -> Cell:
 
 
 def test_an_undecided_cell_says_what_it_saw_and_what_would_decide_it() -> None:
-    assert why_undecided(cell(judge(differences(-0.05, 0.06, 5)))) == (
+    assert what_it_lacks(cell(judge(differences(-0.05, 0.06, 5)))) == (
         "after 5 pairs the difference lies in [-0.154, +0.054]; at this spread 10 pairs would decide it, 10 more runs"
     )
-    assert why_undecided(cell(judge(differences(0.01, 1.0, 5)))).endswith(
+    assert what_it_lacks(cell(judge(differences(0.01, 1.0, 5)))).endswith(
         "and no number of runs would decide it at this spread"
     )
 
 
 def test_a_decided_cell_has_nothing_to_say() -> None:
-    assert why_undecided(cell(judge(differences(-0.5, 0.06, 5)))) == ""
+    assert what_it_lacks(cell(judge(differences(-0.5, 0.06, 5)))) == ""
 
 
 def test_pairs_that_could_not_be_trained_are_told_of() -> None:
-    assert why_undecided(cell(judge_what_is_left(differences(-0.5, 0.06, 3)), failed=2)) == (
+    assert what_it_lacks(cell(judge_what_is_left(differences(-0.5, 0.06, 3)), failed=2)) == (
         "2 pairs could not be trained; the 3 that are left are too few for an interval"
     )
+
+
+def test_pairs_that_are_lost_are_said_of_a_decided_cell_too() -> None:
+    decided = judge(differences(-0.5, 0.06, 5))
+    assert what_it_lacks(cell(decided, failed=15)) == "15 pairs could not be trained"
+    assert what_it_lacks(cell(decided, failed=1)) == "1 pair could not be trained"
