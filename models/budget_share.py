@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from greedylr.preset import content_hash
-from models.cells import Cell, is_decided
+from models.cells import PASSING, Cell, is_decided
 from models.comparison import judged_pair
 from models.looks import LOOKS
-from models.pooled import PASSING
 from models.regret import RegretScale
 from models.results import Results, concatenate
 from models.retraining.job import Configuration

@@ -17,6 +17,8 @@ from models.looks import LOOKS, level_at, next_look
 Region = Literal["too low", "near", "too high", "own rate"]
 REGIONS: tuple[Region, ...] = ("too low", "near", "too high", "own rate")
 
+PASSING: tuple[CellVerdict, ...] = ("better", "non-inferior")
+
 # "1 %" of the prototypes' lenient rule: one hundredth of regret, which zero and negative losses have too.
 LENIENT_MARGIN = 0.01
 
@@ -61,7 +63,8 @@ class Cell(Judgement):
     only_preset_diverged, only_control_diverged, both_diverged
         Pairs of which one or both diverged. Two diverged tie: their difference is 0.
     failed
-        Pairs that are missing because one or both could not be trained.
+        Pairs of which one or both could not be trained. They are missing, but where only the preset's could not, and
+        it would profit: then they count as diverged (`models.comparison.judged_pair`).
     """
 
     control: str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from greedylr.schedules import PRIMARY_CONTROL
 from greedylr.verdict import MARGIN, Verdict
-from models.cells import REGIONS, Cell, Region, judge, judge_what_is_left, region_of
+from models.cells import PASSING, REGIONS, Cell, Region, judge, judge_what_is_left, region_of
 from models.looks import LOOKS
 from models.regret import RegretScale, regret
 from models.results import Results
@@ -131,15 +131,26 @@ def judged_pair(
     margin: float = MARGIN,
     looks: tuple[int, ...] = LOOKS,
 ) -> Cell:
-    """Return the cell of one preset and one control, each a name and a starting rate; errors as `compare`."""
+    """Return the cell of one preset and one control, each a name and a starting rate; errors as `compare`.
+
+    Pairs of which one could not be trained are left out. A verdict in the preset's favour must also stand where those
+    that the preset alone lost count as diverged; if it does not, the cell is the one with those.
+    """
     rows, control_rows = _paired_rows(results, preset, control, looks)
-    regrets = regret(results.reporting_loss, scale, results.diverged)
-    failed = results.failed[rows] | results.failed[control_rows]
+    failed, control_failed = results.failed[rows], results.failed[control_rows]
     starting_rate, control_rate = (float(results.starting_rate[each[0]]) for each in (rows, control_rows))
-    rows, control_rows = rows[~failed], control_rows[~failed]
-    judged = judge_what_is_left if failed.any() else judge
-    judgement = judged(regrets[rows] - regrets[control_rows], margin=margin, looks=looks)
-    diverged = results.has_diverged(results.reporting_loss)
+    kept = ~(failed | control_failed)
+    diverged = results.has_diverged(results.reporting_loss) | results.failed
+    regrets = regret(results.reporting_loss, scale, diverged)
+    differences = regrets[rows] - regrets[control_rows]
+    judged = judge if kept.all() else judge_what_is_left
+    judgement = judged(differences[kept], margin=margin, looks=looks)
+    if judgement.verdict in PASSING and np.any(failed & ~control_failed):
+        # A preset must not profit from losing the pairs that would have spoken against it.
+        strict = judge_what_is_left(differences[~control_failed], margin=margin, looks=looks)
+        if strict.verdict not in PASSING:
+            judgement, kept = strict, ~control_failed
+    rows, control_rows, lost_pairs = rows[kept], control_rows[kept], int(np.sum(failed | control_failed))
     lost, control_lost = diverged[rows[: judgement.seeds]], diverged[control_rows[: judgement.seeds]]
     return Cell(
         **vars(judgement),
@@ -150,7 +161,7 @@ def judged_pair(
         only_preset_diverged=int(np.sum(lost & ~control_lost)),
         only_control_diverged=int(np.sum(control_lost & ~lost)),
         both_diverged=int(np.sum(lost & control_lost)),
-        failed=int(failed.sum()),
+        failed=lost_pairs,
     )
 
 
@@ -252,7 +263,7 @@ def preset_verdict(
 def _headline_row(
     rule: Literal["margin", "lenient"], region: Region | Literal["all"], cells: list[Cell]
 ) -> HeadlineRow:
-    passes = [cell.lenient if rule == "lenient" else cell.verdict in ("better", "non-inferior") for cell in cells]
+    passes = [cell.lenient if rule == "lenient" else cell.verdict in PASSING for cell in cells]
     return HeadlineRow(
         rule=rule,
         region=region,

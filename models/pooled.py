@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from greedylr.verdict import Interval
-from models.cells import REGIONS, Cell, Region
+from models.cells import PASSING, REGIONS, Cell, Region
 from models.comparison import distinct
 
 LEVEL = 0.95
@@ -30,7 +30,6 @@ MOST_SIGNS = 1 << 16
 # The two contrasts that docs/method.md, section 7, names as confirmatory.
 CONFIRMATORY = ("greedy_smooth50_anneal", "plateau")
 
-PASSING = ("better", "non-inferior")
 Where = Literal["starting rates", "own rate"]
 
 
@@ -159,7 +158,7 @@ def least_p_value(families: int, contrasts: int) -> float:
     >>> [round(least_p_value(families, contrasts=2), 4) for families in (6, 7)]
     [0.0625, 0.0312]
     """
-    return min(1.0, contrasts * 2 / 2**families)
+    return min(1.0, contrasts * 2 / 2.0**families)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

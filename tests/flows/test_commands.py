@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.main import get_command
 
+from flows.cell_tables import plain_table
 from flows.cli import register
 from flows.refresh import GroupOutcome, PlannedGroup
 from flows.road import Road, describe
@@ -62,6 +63,15 @@ def test_no_help_holds_words_in_brackets_which_rich_would_take_for_a_style() -> 
     ]
     assert len(texts) > 50
     assert [text for text in texts if re.search(r"\[[a-z#/@]", text)] == []
+
+
+def test_no_word_of_a_heading_is_broken_where_room_is_short() -> None:
+    table = plain_table("control", "difference", "mean regret")
+    table.add_row("greedy_smooth50_anneal_ramp", "+0.002 [-0.009, +0.012]", "0.092")
+    shown = Console(width=45)
+    with shown.capture() as captured:
+        shown.print(table)
+    assert {"control", "difference", "mean", "regret"} <= set(captured.get().split())
 
 
 def test_the_readme_shows_only_commands_that_exist() -> None:

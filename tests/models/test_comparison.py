@@ -275,6 +275,19 @@ def test_cell_of_which_nothing_was_trained_knows_nothing() -> None:
     assert (cell.interval.lower, cell.interval.upper) == (-1.0, 1.0)
 
 
+def test_pairs_that_the_preset_alone_lost_do_not_flatter_it() -> None:
+    better, worse = near(0.2, WOBBLE * 2), near(0.5, WOBBLE[::-1] * 2)
+    lost = [("preset", seed) for seed in range(5)]
+    cell = cell_at_own_rates(better, worse, failed=lost)
+    # Five survivors are better by 0.3, and five that are lost count as diverged: regret 1 against about 0.5.
+    assert (cell.failed, cell.seeds, cell.only_preset_diverged, cell.verdict) == (5, 5, 5, "worse")
+    assert cell.difference == pytest.approx(0.5)
+    # Lost by the control, or by both, they are missing.
+    for sides in (["cosine"], ["cosine", "preset"]):
+        cell = cell_at_own_rates(better, worse, failed=[(side, seed) for side in sides for seed in range(5)])
+        assert (cell.failed, cell.seeds, cell.only_preset_diverged, cell.verdict) == (5, 5, 0, "better")
+
+
 def test_look_is_taken_at_as_many_pairs_as_were_trained() -> None:
     preset, cosine = near(0.5, WOBBLE * 2), near(0.5, WOBBLE[::-1] * 2)
     cell = cell_at_own_rates(preset, cosine, failed=[("preset", 7)])
