@@ -111,7 +111,8 @@ class Workload(Protocol):
     """
 
     descriptors: WorkloadDescriptors
-    #: Whether losses may be taken of many replicas at once (`torch.vmap`); without it replicas run one by one.
+    #: Whether losses may be taken of many replicas at once (`torch.vmap`). Without it replicas run one by one, each on
+    #: a workload that the factory makes for it, so that this may keep what is no weight (batch norm's statistics).
     batched: bool
 
     def parameters(self) -> dict[str, Tensor]:
@@ -121,7 +122,7 @@ class Workload(Protocol):
         """Return the batch of a step: a tensor, or a tuple or dict of tensors."""
 
     def training_loss(self, parameters: Mapping[str, Tensor], batch: Any) -> Tensor:
-        """Return the scalar loss of a batch; differentiable in `parameters`, without side effects."""
+        """Return the scalar loss of a batch; differentiable in `parameters`, and where batched without side effects."""
 
     def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
         """Return the scalar loss on a whole split."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from greedylr.schedules import CONTROLS, FURTHER_CONTROLS, Envelope, Schedule
+from models.methods.installed_package import require_packages
 from models.retraining.job import Configuration
 from models.retraining.methods import Method
 
@@ -52,7 +53,7 @@ def contenders(names: Iterable[str]) -> dict[str, Contender]:
     Raises
     ------
     ValueError
-        For a name that is none, with those that are.
+        For a name that is none, with those that are; or for one whose package is absent.
     """
     names = list(names)
     if unknown := [name for name in names if name not in CONTENDERS]:
@@ -60,7 +61,9 @@ def contenders(names: Iterable[str]) -> dict[str, Contender]:
             f"a preset can be compared with {', '.join(CONTENDERS)}, got {', '.join(map(repr, unknown))}; "
             "take one of these names"
         )
-    return {name: CONTENDERS[name] for name in names}
+    found = {name: CONTENDERS[name] for name in names}
+    require_packages(contender.method for contender in found.values())
+    return found
 
 
 _SOURCES = {

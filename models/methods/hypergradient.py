@@ -5,8 +5,8 @@ Baydin, Cornish, Martinez Rubio, Schmidt & Wood, "Online Learning Rate Adaptatio
 
     a_t = a_{t-1} + beta <g_t, d_{t-1}>
 
-since -<g_t, d_{t-1}> is the derivative of the loss at w_{t-1} by a_{t-1}. Nothing keeps a rate positive, as in the
-paper.
+since -<g_t, d_{t-1}> is the derivative of the objective at w_{t-1} by a_{t-1}. Weight decay is part of the objective
+and so of g_t, as in the authors' code. Nothing keeps a rate positive, as in the paper.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from greedylr.rule import require_choice, require_number
+from models.methods.decayed_objective import DecayedObjective
 from models.methods.method import Beginning, Step, Weights, inner_products, rows, spread
 from models.retraining.batched_optimizers import batched_optimizer
 
@@ -61,6 +62,7 @@ class HypergradientDescent:
 class _Descent:
     def __init__(self, beginning: Beginning, per: Per, ratio: float) -> None:
         self._optimizer = batched_optimizer(beginning.descriptors)
+        self._objective = DecayedObjective(beginning.descriptors.weight_decay)
         self._per = per
         self._start = beginning.learning_rates
         self._betas = ratio * beginning.learning_rates
@@ -73,7 +75,7 @@ class _Descent:
         if not self._rates:
             self._rates = {name: spread(self._start, weight) for name, weight in step.weights.items()}
         else:
-            self._follow(step.gradients)
+            self._follow(self._objective.gradients(step))
         # What the optimizer moves at rate 1: every one of ours is linear in its rate, AdamW's decay included.
         moved = self._optimizer.updated(step.weights, step.gradients, torch.ones_like(self._start))
         self._directions = {name: weight - moved[name] for name, weight in step.weights.items()}

@@ -23,8 +23,6 @@ from models.methods.installed_package import baseline_package
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import TrainingRecord
 
-PACKAGE = "prodigyopt"
-
 
 def train_with_prodigy(
     workload: Workload,
@@ -49,7 +47,7 @@ def train_with_prodigy(
 def _optimizer(
     descriptors: WorkloadDescriptors, weights: Iterable[Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = baseline_package(PACKAGE).Prodigy(list(weights), lr=learning_rate)
+    optimizer: torch.optim.Optimizer = baseline_package("prodigy").Prodigy(list(weights), lr=learning_rate)
     # Not in the constructor, which would print that weight decay is decoupled.
     for group in optimizer.param_groups:
         group["weight_decay"] = descriptors.weight_decay

@@ -24,7 +24,6 @@ from models.methods.installed_package import baseline_package
 from models.retraining.single_training import train_singly
 from models.retraining.training_record import TrainingRecord
 
-PACKAGE = "schedulefree"
 # Theirs, which is not a momentum though it is called so: a workload's own momentum does not matter to it.
 BETA = 0.9
 # Their examples warm up over 5 %, and so does the cosine that it is compared with.
@@ -61,7 +60,7 @@ def train_schedule_free(
 def _optimizer(
     total_steps: int, descriptors: WorkloadDescriptors, weights: Iterable[Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    package = baseline_package(PACKAGE)
+    package = baseline_package("schedule_free")
     settings = {
         "lr": learning_rate,
         "weight_decay": descriptors.weight_decay,

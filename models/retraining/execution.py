@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from models.methods.installed_package import require_packages
 from models.retraining.device_clock import DeviceClock
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.failure import explained
@@ -56,11 +57,12 @@ def run_job(
     Raises
     ------
     ValueError
-        If the device does not exist, or a schedule does not fit the run's length.
+        If the device does not exist, a method's package is absent, or a schedule does not fit the run's length.
     WorkloadFailedError
         If no seed could be trained.
     """
     require_device(job.device)
+    require_packages(configuration.method for configuration in job.configurations)
     # Torch loads its compiler, over a second of it, at the first weights drawn: that belongs to no training.
     import_module("torch._dynamo")
     partial_results = partial_results or PartialResults()

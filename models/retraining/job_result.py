@@ -26,8 +26,8 @@ def result_of(job: Job, outcomes: Sequence[Outcome], *, device_seconds: float, r
     """
     trained = next(outcome for outcome in outcomes if isinstance(outcome, TrainedSeed))
     return JobResult(
-        descriptors=trained.workload.descriptors,
-        parameters=sum(weight.numel() for weight in trained.workload.parameters().values()),
+        descriptors=trained.descriptors,
+        parameters=trained.parameters,
         total_steps=trained.total_steps,
         rows=tuple(
             _row(job, index, seed, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from greedylr.schedules import Schedule
@@ -19,8 +20,9 @@ Method = Literal[
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# Those of `torch.optim`'s kind that come from other packages: they train one replica after the other.
-ONE_BY_ONE: frozenset[Method] = frozenset({"schedule_free", "prodigy"})
+# Optimizers of `torch.optim`'s kind, by the packages that they come from: they train one replica after the other.
+PACKAGES: Mapping[Method, str] = {"schedule_free": "schedulefree", "prodigy": "prodigyopt"}
+ONE_BY_ONE: frozenset[Method] = frozenset(PACKAGES)
 # Prodigy's authors advise an envelope; the rest would only seem to follow one.
 _TAKES_AN_ENVELOPE: frozenset[Method] = frozenset({"schedule", "prodigy"})
 

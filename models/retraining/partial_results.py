@@ -12,7 +12,7 @@ import logging
 import platform
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from models.retraining.job import DATA_FILE, Job
 from models.retraining.training_record import TrainingRecord
 
 PARTIAL_FOLDER, PLAN_FILE = "partial", "plan.json"
+OUR_PACKAGES = (Path(str(greedylr.__file__)).parent, Path(__file__).parents[1])
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,8 @@ def training_key(job: Job, folder: Path, code: str = "") -> str:
         encode(job),
         hashlib.sha256(data.read_bytes()).hexdigest() if job.workload.reference else "",
         code,
-        greedylr.__version__,
+        # A checkout changes more often than its version.
+        [hash_of_files(package.rglob("*.py"), package) for package in OUR_PACKAGES],
         torch.__version__,
         # On a CPU the number of threads decides in which order sums are taken.
         torch.cuda.get_device_name(device)
@@ -151,6 +153,14 @@ def training_key(job: Job, folder: Path, code: str = "") -> str:
         else [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def hash_of_files(files: Iterable[Path], root: Path) -> str:
+    """Return a hash of the names, below a root, and contents of some files."""
+    hashed = hashlib.sha256()
+    for file in sorted(files):
+        hashed.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return hashed.hexdigest()
 
 
 def _read(path: Path, key: str) -> FinishedChunk | None:

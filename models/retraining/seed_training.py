@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 from greedylr.schedules import ResolvedSchedule, Schedule
-from greedylr.workload import Workload
+from greedylr.workload import Workload, WorkloadDescriptors
 from models.retraining.device_clock import DeviceClock
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.job import Job
@@ -24,7 +24,7 @@ from models.retraining.peak_memory import peak_bytes
 from models.retraining.replica_count import ReplicaCount
 from models.retraining.trainers import is_batched, trainer_of
 from models.retraining.training_record import TrainingRecord, joined, reordered
-from models.retraining.workload_check import checked_workload
+from models.retraining.workload_check import checked_type, checked_workload
 from models.retraining.workload_trial import try_workload
 
 Factory = Callable[[int, str], object]
@@ -64,9 +64,10 @@ class JobUnderWay:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedSeed:
-    """A seed's workload and what became of all configurations, in their order; no record where there were none."""
+    """What a seed's workload is and what became of all configurations, in order; no record where there were none."""
 
-    workload: Workload
+    descriptors: WorkloadDescriptors
+    parameters: int
     total_steps: int
     initial_reporting_loss: float
     record: TrainingRecord | None
@@ -95,15 +96,36 @@ def train_seed(under_way: JobUnderWay, place: int, *, trial: bool) -> TrainedSee
         workload = checked_workload(make(), job.workload.label)
         if trial:
             try_workload(workload, make, label=job.workload.label, device=job.device)
-        with torch.no_grad():
-            initial = float(workload.evaluate(workload.parameters(), "reporting"))
+        initial = _initial_loss(_untouched(under_way, seed, workload))
     total_steps = job.total_steps or workload.descriptors.total_steps
     training = _SeedTraining(under_way, place, workload, job.resolved(total_steps))
     for method in METHODS:
         training.train(method)
     return TrainedSeed(
-        workload=workload, total_steps=total_steps, initial_reporting_loss=initial, record=training.record()
+        descriptors=workload.descriptors,
+        parameters=sum(weight.numel() for weight in workload.parameters().values()),
+        total_steps=total_steps,
+        initial_reporting_loss=initial,
+        record=training.record(),
     )
+
+
+def _untouched(under_way: JobUnderWay, seed: int, workload: Workload) -> Workload:
+    """Return a seed's workload as on its first day.
+
+    One that is not batched may keep something beside the weights, as batch norm does its running statistics: it is
+    made anew for each replica, which would else be evaluated with what the one before it has left.
+    """
+    if workload.batched:
+        return workload
+    job = under_way.job
+    with _seeded(seed, job.device):
+        return checked_type(under_way.factory(seed, job.device), job.workload.label)
+
+
+@torch.no_grad()
+def _initial_loss(workload: Workload) -> float:
+    return float(workload.evaluate(workload.parameters(), "reporting"))
 
 
 class _SeedTraining:
@@ -170,10 +192,9 @@ class _SeedTraining:
         on_step: Callable[[], None] = lambda: None,
     ) -> TrainingRecord | None:
         try:
+            workload = _untouched(self._under_way, self._seed, self._workload)
             with _seeded(self._seed, self._under_way.job.device):
-                return trainer_of(method, self._workload)(
-                    self._workload, schedules, rates, dtype=self._dtype, on_step=on_step
-                )
+                return trainer_of(method, workload)(workload, schedules, rates, dtype=self._dtype, on_step=on_step)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

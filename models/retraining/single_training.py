@@ -5,6 +5,7 @@ The slow reference of `batched_training`, and the way of workloads that cannot b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -81,10 +82,12 @@ def _train_one(
             diverged_step = step
             break
         on_step()
-    before_evaluation(optimizer)
-    _project(workload, weights)
-    with torch.no_grad():
-        selection, reporting = (float(workload.evaluate(weights, split)) for split in ("selection", "reporting"))
+    selection, reporting = math.nan, math.nan
+    # An evaluation may refuse weights that are not finite.
+    if diverged_step == NEVER:
+        before_evaluation(optimizer)
+        _project(workload, weights)
+        selection, reporting = _evaluated(workload, weights)
     return TrainingRecord.of(
         losses=losses[:, None],
         rates=rates[:, None],
@@ -102,6 +105,11 @@ def _step(workload: Workload, weights: Weights, optimizer: torch.optim.Optimizer
         torch.nn.utils.clip_grad_norm_(weights.values(), workload.descriptors.max_gradient_norm)
     optimizer.step()
     return float(loss.detach())
+
+
+@torch.no_grad()
+def _evaluated(workload: Workload, weights: Weights) -> tuple[float, float]:
+    return float(workload.evaluate(weights, "selection")), float(workload.evaluate(weights, "reporting"))
 
 
 @torch.no_grad()

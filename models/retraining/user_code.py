@@ -6,7 +6,6 @@ leave `sys.modules` and our checkout leaves `sys.path`, so that the user's names
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -16,6 +15,7 @@ from typing import Any, cast
 
 import greedylr
 from models.retraining.errors import WorkloadFailedError
+from models.retraining.partial_results import hash_of_files
 from models.retraining.seed_training import Factory
 
 OUR_PACKAGES = ("features", "models", "pipeline", "flows")
@@ -58,11 +58,8 @@ def imported_code(root: Path) -> str:
     named = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     # Some modules without a file give a name that is none.
     files = {Path(name).resolve() for name in named if name and Path(name).is_file()}
-    own = sorted(file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts)
-    hashed = hashlib.sha256()
-    for file in own:
-        hashed.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return hashed.hexdigest()
+    own = [file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts]
+    return hash_of_files(own, root)
 
 
 def _leave_checkout() -> None:

@@ -20,12 +20,7 @@ def checked_workload(made: object, label: str) -> Workload:
     WorkloadFailedError
         Naming the part of the contract that is broken.
     """
-    if not isinstance(made, Workload):
-        members = ("descriptors", "batched", "parameters", "batch", "training_loss", "evaluate", "project")
-        lacking = ", ".join(name for name in members if not hasattr(made, name))
-        raise WorkloadFailedError(
-            f"{label} must return a greedylr.workload.Workload, got {type(made).__name__}, which lacks {lacking}"
-        )
+    made = checked_type(made, label)
     _require(
         isinstance(made.descriptors, WorkloadDescriptors),
         f"{label}: descriptors must be a greedylr.workload.WorkloadDescriptors, got {made.descriptors!r}",
@@ -43,6 +38,17 @@ def checked_workload(made: object, label: str) -> Workload:
         _shapes(projected) == _shapes(weights),
         f"{label}: project must return the weights it was given, expected {_shapes(weights)}, got {_shapes(projected)}",
     )
+    return made
+
+
+def checked_type(made: object, label: str) -> Workload:
+    """Return what a factory made, if it has the parts of a workload; else raise WorkloadFailedError."""
+    if not isinstance(made, Workload):
+        members = ("descriptors", "batched", "parameters", "batch", "training_loss", "evaluate", "project")
+        lacking = ", ".join(name for name in members if not hasattr(made, name))
+        raise WorkloadFailedError(
+            f"{label} must return a greedylr.workload.Workload, got {type(made).__name__}, which lacks {lacking}"
+        )
     return made
 
 

@@ -45,6 +45,17 @@ class Parabola:
         return parameters
 
 
+class RefusingWhatIsNotFinite(Parabola):
+    """Evaluates as scikit-learn does."""
+
+    batched = False
+
+    def evaluate(self, parameters: Mapping[str, Tensor], split: Split) -> Tensor:
+        if not bool(parameters["w"].isfinite().all()):
+            raise ValueError("Input contains NaN.")
+        return super().evaluate(parameters, split)
+
+
 class WithDropout(Parabola):
     def training_loss(self, parameters: Mapping[str, Tensor], batch: Any) -> Tensor:
         return super().training_loss(parameters, batch) * torch.rand(())
@@ -82,6 +93,13 @@ def test_weights_that_overflow_are_a_divergence_though_every_loss_was_finite(tra
 def test_final_evaluation_that_overflows_is_a_divergence_at_the_end(train: Any) -> None:
     record = train(Parabola(steep_evaluation=True), constant(10), [1e-6])
     assert record.diverged_step.tolist() == [10]
+
+
+def test_weights_that_diverged_are_not_evaluated() -> None:
+    workload = RefusingWhatIsNotFinite(curvature=0.0, slope=1e30)
+    record = train_singly(workload, constant(10) * 2, [1e20, 1e-30])
+    assert record.diverged_step.tolist() == [0, -1]
+    assert np.isfinite(record.reporting_loss).tolist() == [False, True]
 
 
 def test_replica_that_diverges_touches_no_other(digits: Mapping[str, NDArray[Any]]) -> None:

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from greedylr.schedules import CONTROLS, NAMED_CONTROLS
@@ -27,3 +29,9 @@ def test_contenders_are_found_by_name_in_the_order_asked_for() -> None:
 def test_unknown_contender_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ValueError, match=r"can be compared with constant, linear, cosine, .*, got 'sine'"):
         contenders(["cosine", "sine"])
+
+
+def test_contender_whose_package_is_absent_is_refused_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    with pytest.raises(ValueError, match="'prodigy' needs the package 'prodigyopt', which is not installed"):
+        contenders(["cosine", "prodigy"])

@@ -100,7 +100,7 @@ def slow_descent(workload: TwoTensors, rate: float, steps: int, per: Per) -> tup
         inputs = [[*row[:3], 1.0] for row in batch]
         gradient = [2 / 8 * sum(e * x[i] for e, x in zip(errors, inputs, strict=True)) for i in range(4)]
         for group in groups:
-            product = sum(gradient[i] * directions[i] for i in group)
+            product = sum((gradient[i] + decay * weights[i]) * directions[i] for i in group)
             for i in group:
                 rates[i] += beta * product
         for i in range(4):

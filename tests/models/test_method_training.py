@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -141,7 +142,19 @@ def test_prodigy_follows_its_envelope_with_factors_of_the_usual_rate() -> None:
 def test_baseline_that_is_not_installed_is_named_with_the_remedy(
     method: Method, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     workload = Bowl(1.0)
     with pytest.raises(ValueError, match=rf"'{package}', which is not installed; run pip install --no-deps {package} "):
         trainer_of(method, workload)(workload, [Schedule().resolve(5)], [0.1])
+
+
+def test_job_that_lacks_a_package_is_refused_before_anything_is_trained(
+    digits: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    configurations = tuple(CONTENDERS[name].configuration(name, 0.1) for name in ("cosine", "schedule_free"))
+    job = Job(workload=WorkloadReference(reference="mnist-mlp"), configurations=configurations)
+    told: list[int] = []
+    with pytest.raises(ValueError, match="'schedule_free' needs the package 'schedulefree'"):
+        run_job(job, digits, progress=lambda _, done, total: told.append(done))
+    assert told == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from greedylr.schedules import CONTROLS
+from models.retraining import partial_results
 from models.retraining.execution import run_folder
 from models.retraining.job import Configuration, Job, WorkloadReference, write_job
 from models.retraining.partial_results import FinishedChunk, PartialResults, training_key
@@ -111,6 +112,18 @@ def test_changed_job_or_data_takes_nothing(folder: Path, tmp_path_factory: pytes
     (folder / "data.npz").rename(data)
     write_job(folder, changed, data)
     assert all(row.reporting_loss != 0.125 for row in run_folder(folder).rows)
+
+
+def test_other_code_of_ours_makes_another_key(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path_factory.mktemp("package")
+    monkeypatch.setattr(partial_results, "OUR_PACKAGES", (package,))
+    (package / "rule.py").write_text("FACTOR = 0.5\n")
+    before = training_key(JOB, folder)
+    assert training_key(JOB, folder) == before
+    (package / "rule.py").write_text("FACTOR = 0.7\n")
+    assert training_key(JOB, folder) != before
 
 
 def test_other_code_of_the_user_makes_another_key(folder: Path) -> None:
