@@ -58,9 +58,10 @@ def test_table_of_classes_has_them_all(name: str, shape: tuple[int, int], target
     assert np.bincount(arrays["targets"]).tolist() == targets
 
 
-def test_diamonds_are_graded_from_the_worst_to_the_best() -> None:
+def test_each_diamond_is_there_once_and_graded_from_the_worst_to_the_best() -> None:
     arrays = DATASETS["diamonds"]()
-    assert arrays["inputs"].shape == (53_940, 9)
+    assert arrays["inputs"].shape == (53_595, 9)
+    assert len(np.unique(arrays["inputs"], axis=0)) == len(arrays["targets"]) == 53_595
     # The first of them: 0.23 carat, ideal cut, colour E, clarity SI2, 326 dollars.
     assert arrays["inputs"][0].tolist() == pytest.approx([0.23, 61.5, 55, 3.95, 3.98, 2.43, 4, 5, 1])
     assert arrays["targets"][0] == pytest.approx(np.log(326))
