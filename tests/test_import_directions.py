@@ -47,8 +47,6 @@ RULES = {
                 "duckdb",
                 "matplotlib",
                 "mlflow",
-                "lda",
-                "mlxtend",
                 "numpy",
                 "polars",
             }

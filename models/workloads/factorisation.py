@@ -22,7 +22,7 @@ SWEEPS = 30
 class Factorisation:
     """One factorisation; `entries` are the masks of the splits, (n_rows, n_columns).
 
-    The loss is the squared error an entry over the mean square of V: 1 for a product of zero.
+    The loss is the squared error an entry over the mean square of the training entries: 1 for a product of zero.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Factorisation:
     rank
         Columns of W, rows of H.
     brightness
-        Mean of the product of the initial factors, in multiples of that of V.
+        Mean of the product of the initial factors, in multiples of that of the training entries.
     seed
         Fixes initial factors.
     device
@@ -62,7 +62,7 @@ class Factorisation:
         self.matrix = matrix
         self._steps = steps
         self._rank = rank
-        self._initial_scale = 2 * math.sqrt(brightness * float(matrix.values.mean()) / rank)
+        self._initial_scale = 2 * math.sqrt(brightness * matrix.training_mean / rank)
 
     def parameters(self) -> dict[str, Tensor]:
         """Return factors drawn uniformly from [0, scale]."""

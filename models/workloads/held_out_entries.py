@@ -41,8 +41,10 @@ class HeldOutEntries:
         self.masks = {name: torch.from_numpy(mask).to(device) for name, mask in masks.items()}
         self.weights = {name: mask.to(self.values.dtype) for name, mask in self.masks.items()}
         self.n_training = int(masks["training"].sum())
-        #: Multiplies a squared error: 1 over the mean square of the values, so that a product of zero has the loss 1.
-        self.scale = float(1 / (values**2).mean())
+        fitted = values[masks["training"]]
+        self.training_mean = float(fitted.mean())
+        #: Multiplies a squared error: 1 over the mean square of what is fitted, so that a product of 0 has the loss 1.
+        self.scale = float(1 / (fitted**2).mean())
 
     def error(self, product: Tensor, values: Tensor, weights: Tensor) -> Tensor:
         """Return the scaled mean squared error of a product over the entries with weight 1."""

