@@ -113,7 +113,10 @@ def pooled_tables(pooled: Pooled) -> Iterator[RenderableType]:
 
 def _headline_table(rows: Sequence[HeadlineRow]) -> RenderableType:
     table = plain_table("better or non-inferior", *(row.region for row in rows if row.rule == "margin"))
-    names = {"margin": "by the margin, undecided counts as failed", "lenient": "by the prototypes' lenient rule"}
+    names = {
+        "margin": "by the margin, undecided counts as failed",
+        "lenient": "by a lenient rule: mean difference at most 1 % or 2 standard errors",
+    }
     for rule, name in names.items():
         shares = [f"{row.passed} of {row.cells}, {row.share:.0%}" for row in rows if row.rule == rule]
         table.add_row(name, *shares)

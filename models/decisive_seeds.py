@@ -30,7 +30,8 @@ def _why_undecided(cell: Cell) -> str:
     seeds = seeds_to_decide(cell)
     if seeds is None:
         return f"{reason}, and no number of runs would decide it at this spread"
-    return f"{reason}; at this spread {seeds} pairs would decide it, {2 * (seeds - cell.seeds)} more runs"
+    beyond = f" (a comparison ends at {LOOKS[-1]} pairs)" if seeds > LOOKS[-1] else ""
+    return f"{reason}; at this spread {seeds} pairs would decide it, {2 * (seeds - cell.seeds)} more runs{beyond}"
 
 
 def seeds_to_decide(judgement: Judgement, margin: float = MARGIN) -> int | None:

@@ -52,6 +52,10 @@ def test_an_undecided_cell_says_what_it_saw_and_what_would_decide_it() -> None:
     )
 
 
+def test_pairs_beyond_the_last_look_are_said_to_be_more_than_a_comparison_takes() -> None:
+    assert what_it_lacks(cell(judge(differences(0.0, 0.1, 20)))).endswith("more runs (a comparison ends at 20 pairs)")
+
+
 def test_a_decided_cell_has_nothing_to_say() -> None:
     assert what_it_lacks(cell(judge(differences(-0.5, 0.06, 5)))) == ""
 
