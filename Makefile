@@ -35,7 +35,7 @@ demo-quick: $(STAMP)  ## the same with fewer runs and seeds (under 2.5 minutes)
 	$(BIN)/greedylr demo --quick
 
 test: $(STAMP)  ## core tests
-	$(BIN)/python -m pytest -m "not integration"
+	$(BIN)/python -m pytest -m "not integration" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-integration: $(STAMP)  ## tests that need a server or another heavy stack
 	$(BIN)/python -m pytest -m integration
