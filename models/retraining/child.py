@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from greedylr.strict_json import parse
-from greedylr.workload import WorkloadDescriptors
 from models.retraining.errors import WorkloadFailedError
-from models.retraining.job import RESULT_FILE, Job, JobResult, WorkloadReference, read_job, read_result, write_job
+from models.retraining.job import RESULT_FILE, Job, JobResult, read_job, read_result
 
 FAILURE_FILE, PROGRESS_FILE, OUTPUT_FILE = "failure.json", "progress", "output.log"
 
@@ -60,12 +59,6 @@ def run_in_child(folder: Path, *, timeout_s: float, progress: Progress | None = 
             f"{slowest.learning_rate:g} (at step {slowest.diverged_step}) upwards; lower its usual_learning_rate"
         )
     return result
-
-
-def describe_in_child(workload: WorkloadReference, folder: Path, *, timeout_s: float) -> WorkloadDescriptors:
-    """Return the descriptors of a user's workload, which is made and tried once; errors as `run_in_child`."""
-    write_job(folder, Job(workload=workload))
-    return run_in_child(folder, timeout_s=timeout_s).descriptors
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from greedylr.schedules import CONTROLS
-from models.retraining.child import describe_in_child, run_in_child
+from models.retraining.child import run_in_child
 from models.retraining.errors import WorkloadFailedError
 from models.retraining.job import Configuration, Job, JobResult, WorkloadReference, write_job
 
@@ -129,8 +129,9 @@ def test_loss_that_cannot_be_batched_is_told_what_to_set(repository: Path) -> No
 
 def test_workload_is_described_without_training(repository: Path) -> None:
     reference = WorkloadReference(factory="training:workload", root=str(repository))
-    described = describe_in_child(reference, repository.parent / "look", timeout_s=60)
-    assert described.usual_learning_rate == 0.05
+    folder = repository.parent / "look"
+    write_job(folder, Job(workload=reference))
+    assert run_in_child(folder, timeout_s=60).descriptors.usual_learning_rate == 0.05
 
 
 def test_workload_that_raises_is_shown_with_its_own_last_lines(repository: Path) -> None:
